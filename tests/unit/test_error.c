@@ -25,8 +25,7 @@ static void errno_text_is_appended(void **state)
 	struct error e;
 
 	(void)state;
-	assert_int_equal(error_errno(&e, ENOENT, "opening '%s'", "x"),
-			 -ENOENT);
+	assert_int_equal(error_errno(&e, ENOENT, "opening '%s'", "x"), -ENOENT);
 	assert_string_equal(e.msg, "opening 'x': No such file or directory");
 }
 

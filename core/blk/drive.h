@@ -1,0 +1,105 @@
+/*
+ * drive: a disk as a guest's controller sees it; hides image, format, cache
+ * mode and I/O engine.
+ *
+ * A drive belongs to one loop.  Every call, and every completion, runs on that
+ * loop's thread unless marked [any].  Offsets and lengths are bytes.  The two
+ * switches of a cache mode: host cache (O_DIRECT or not) and guest write cache
+ * (WCE): with WCE off each write completes only after it is on stable storage.
+ */
+#ifndef CORE_BLK_DRIVE_H
+#define CORE_BLK_DRIVE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct drive;
+struct error;
+struct log;
+struct loop;
+
+enum drive_preset {
+	DRIVE_WRITEBACK,
+	DRIVE_NONE,
+	DRIVE_WRITETHROUGH,
+	DRIVE_DIRECTSYNC,
+	DRIVE_UNSAFE
+};
+
+/* Can the device model's guest interface speak of a write cache? */
+enum drive_wce_cap { DRIVE_WCE_NEVER, DRIVE_WCE_ALWAYS, DRIVE_WCE_NEGOTIABLE };
+
+/* What the controller can express; a drive can't be attached without it. */
+struct drive_caps {
+	const char *device; /* class name, for messages */
+	enum drive_wce_cap wce;
+	bool flush, fua, discard, write_zeroes;
+};
+
+struct drive_config {
+	const char *path;
+	const char *format; /* "raw" */
+	enum drive_preset preset;
+	bool readonly;
+};
+
+enum drive_op {
+	DRIVE_READ,
+	DRIVE_WRITE,
+	DRIVE_FLUSH,
+	DRIVE_DISCARD,
+	DRIVE_WRITE_ZEROES
+};
+
+/* Embedded by the caller's request: the hot path allocates nothing. */
+struct drive_req {
+	enum drive_op op;
+	bool fua;		 /* WRITE: stable before completion */
+	uint64_t off, len;	 /* bytes; len = total of iov for READ, WRITE */
+	const struct iovec *iov; /* valid until done */
+	int nr_iov;
+	/* Runs exactly once, on the loop, never before drive_submit returned.
+	 * res: 0 or -errno. */
+	void (*done)(struct drive_req *req, int res);
+	void *opaque;
+	/* The drive's own. */
+	struct drive *drive;
+	struct drive_req *next;
+	int res;
+	uint64_t start_ns;
+};
+
+/* NULL with the reason in e (image locked, not there, not aligned ...). */
+struct drive *drive_open(struct loop *loop, const struct drive_config *cfg,
+			 struct log *log, struct error *e);
+void drive_close(struct drive *d); /* drains first; NULL is fine */
+
+/* The one place that refuses a combination of cache mode and device: 0, or
+ * -EINVAL with a sentence that names both and what would work. */
+int drive_attach(struct drive *d, const struct drive_caps *caps,
+		 struct error *e);
+
+uint64_t drive_len(const struct drive *d);	 /* [any] bytes */
+bool drive_readonly(const struct drive *d);	 /* [any] */
+unsigned drive_block_len(const struct drive *d); /* [any] 512 or 4096 */
+bool drive_wce(const struct drive *d);		 /* [any] */
+void drive_set_wce(struct drive *d, bool on); /* counts from the next request */
+
+/* Ranges outside the disk and misaligned ones complete with -EINVAL; writes to
+ * a read-only drive with -EROFS. */
+void drive_submit(struct drive *d, struct drive_req *req);
+/* Returns with nothing in flight; serves the loop's completions meanwhile. */
+void drive_drain(struct drive *d);
+unsigned drive_in_flight(const struct drive *d); /* [any] */
+
+/* Changes the medium of a CD-ROM; NULL path ejects. 0 or -errno. */
+int drive_change_medium(struct drive *d, const char *path, struct error *e);
+bool drive_has_medium(const struct drive *d); /* [any] */
+
+struct drive_stats {
+	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;
+};
+void drive_stats_copy(struct drive *d, struct drive_stats *out); /* [any] */
+
+#endif

@@ -1,0 +1,233 @@
+/*
+ * vm: one virtual machine, as front ends see it.
+ *
+ * Facts leave as snapshots: plain structs, copied out.  Wishes enter as
+ * commands, posted to the machine's main loop; their outcomes come back as
+ * events.  Nothing here hands out a pointer into the machine except its
+ * console, serial lines and log, which are made for several threads.
+ *
+ * Thread rule: every call is [any] unless it says otherwise; vm_create and
+ * vm_destroy by the thread that owns the machine (one at a time).
+ */
+#ifndef CORE_VM_H
+#define CORE_VM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct console;
+struct error;
+struct log;
+struct serial_line;
+struct vm;
+
+/* ---- what a machine is made from ---- */
+
+#define VM_MAX_DISKS 16
+#define VM_MAX_VCPUS 16
+#define VM_PATH_LEN  1024
+
+enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI };
+
+struct vm_disk_config {
+	char path[VM_PATH_LEN]; /* empty: a CD-ROM drive without medium */
+	char format[16];	/* "raw" */
+	char cache[16];		/* a preset's name; empty: writeback */
+	enum vm_disk_bus bus;
+	bool cdrom, readonly;
+};
+
+struct vm_config {
+	char name[64];
+	char description[160];
+	uint64_t mem;  /* bytes */
+	unsigned cpus; /* 1..16 */
+	char kernel[VM_PATH_LEN], initrd[VM_PATH_LEN], append[2048];
+	char firmware[VM_PATH_LEN]; /* empty: Debian's SeaBIOS */
+	struct vm_disk_config disks[VM_MAX_DISKS];
+	unsigned nr_disks;
+	char option_rom[VM_PATH_LEN]; /* of an extra PCI function, or empty */
+	char boot_order[8];	      /* "c" disk, "d" CD-ROM; empty: "cd" */
+	bool vga, tablet, rng;	      /* default: all on */
+	bool debug_exit;	      /* isa-debug-exit at port 0x501 */
+	/* VNC, carried for the front end: "127.0.0.1:1", empty: none. */
+	char vnc[128], vnc_password_file[VM_PATH_LEN];
+};
+
+/* Defaults: 512 MiB, 1 vCPU, VGA, tablet, rng. */
+void vm_config_init(struct vm_config *cfg);
+/* From a JSON file or text; relative paths are relative to the file's folder,
+ * ${SHARE} is the installed share folder.  Unknown keys, wrong types and values
+ * out of range are errors that name file, key and what is allowed. */
+int vm_config_load(struct vm_config *cfg, const char *path, struct error *e);
+int vm_config_parse(struct vm_config *cfg, const char *json, const char *dir,
+		    struct error *e);
+/* "512M", "2G", "1048576": bytes. */
+int vm_parse_size(const char *text, uint64_t *out, struct error *e);
+
+/* ---- life ---- */
+
+enum vm_state {
+	VM_PAUSED, /* not started yet, or paused by a person */
+	VM_RUNNING,
+	VM_CRASHED, /* internal error or triple fault: message says */
+	VM_OFF,	    /* powered off: resume starts it again */
+};
+
+/* Builds the machine, paused.  NULL with the reason in e.  The log is the
+ * session's or NULL. */
+struct vm *vm_create(const struct vm_config *cfg, struct log *log,
+		     struct error *e);
+/* Stops the vCPUs, drains the disks, frees.  NULL is fine. */
+void vm_destroy(struct vm *vm);
+
+enum vm_command_kind {
+	VM_CMD_RESUME, /* also: first start; after OFF: cold start */
+	VM_CMD_PAUSE,
+	VM_CMD_RESET,	  /* like the button */
+	VM_CMD_POWERDOWN, /* ACPI power button */
+	VM_CMD_POWEROFF,  /* pulls the plug, after draining writes */
+	VM_CMD_NMI,
+	VM_CMD_CHANGE_MEDIUM, /* index: disk; text: path, empty ejects */
+};
+
+struct vm_command {
+	enum vm_command_kind kind;
+	unsigned index;
+	char text[VM_PATH_LEN];
+};
+
+/* Posts; returns the command's id, which its event carries. */
+uint64_t vm_command(struct vm *vm, const struct vm_command *cmd);
+/* Posts and waits for the outcome: tests and scripts only. */
+int vm_command_sync(struct vm *vm, const struct vm_command *cmd,
+		    struct error *e);
+
+enum vm_event_kind {
+	VM_EVENT_STATE,
+	VM_EVENT_COMMAND_DONE,
+	VM_EVENT_COMMAND_FAILED,
+	VM_EVENT_GUEST_RESET,
+	VM_EVENT_EXIT_CODE
+};
+
+struct vm_event {
+	uint64_t seq;
+	enum vm_event_kind kind;
+	enum vm_state state;
+	uint64_t command;
+	int code; /* EXIT_CODE: what the guest wrote, as (value << 1) | 1 */
+	char text[320];
+};
+
+/* Copies events with seq > since, oldest first; the eventfd becomes readable
+ * when there are new ones (one reader drains it). */
+size_t vm_events(struct vm *vm, uint64_t since, struct vm_event *out,
+		 size_t max);
+int vm_event_fd(struct vm *vm);
+
+/* ---- snapshots ---- */
+
+struct vm_status {
+	char name[64];
+	enum vm_state state;
+	char message[2048]; /* why it crashed: registers, instruction bytes */
+	uint64_t uptime_ns; /* running time since the last start */
+	uint64_t mem;
+	unsigned cpus;
+	uint64_t exits;	 /* all vCPUs */
+	uint64_t cpu_ns; /* all vCPU threads */
+	unsigned resets;
+	int exit_code; /* -1: none */
+};
+void vm_status_copy(struct vm *vm, struct vm_status *out);
+
+struct vm_vcpu_row {
+	unsigned index;
+	const char *state; /* static text */
+	uint64_t exits, pio, mmio, kicks, cpu_ns, rip;
+};
+size_t vm_vcpus_copy(struct vm *vm, struct vm_vcpu_row *out, size_t max);
+
+#define VM_ROW_COUNTERS 8
+
+/* One device, or one BAR / interrupt / counter under it. */
+struct vm_device_row {
+	char name[32], cls[32], place[16]; /* place: "00:02.0", "isa", ... */
+	char summary[96];
+	int depth; /* 0: a device on the root, 1: a child ... */
+	uint16_t vendor, device;
+	uint32_t class_code;
+	bool is_pci, failed;
+	char why[120];
+	struct {
+		char kind[12]; /* "mem64", "io", "rom" ...; empty: none */
+		uint64_t addr, len;
+		bool mapped;
+		uint64_t reads, writes;
+	} bars[7];
+	int gsi; /* of INTx, or the ISA line; -1: none */
+	unsigned msix_vectors;
+	bool msix_enabled;
+	uint64_t interrupts;
+	struct {
+		char name[24];
+		uint64_t value;
+	} counters[VM_ROW_COUNTERS];
+	unsigned nr_counters;
+};
+size_t vm_devices_copy(struct vm *vm, struct vm_device_row *out, size_t max);
+
+enum vm_mem_kind { VM_MEM_BLOCK, VM_MEM_REGION, VM_MEM_SLOT };
+
+struct vm_mem_row {
+	enum vm_mem_kind kind;
+	char name[32], block[24], type[12]; /* type: "ram", "rom", "io" ... */
+	uint64_t gpa, len;
+	int priority;
+	unsigned slot;
+	bool enabled, logged, readonly;
+	uint64_t dirty_pages;
+};
+size_t vm_memory_copy(struct vm *vm, enum vm_mem_kind kind,
+		      struct vm_mem_row *out, size_t max);
+
+struct vm_mem_event {
+	uint64_t seq, time_ns; /* since the machine was created */
+	char what[12];	       /* "created", "destroyed", "flags" */
+	unsigned slot;
+	uint64_t gpa, len, dirty_carried;
+	char block[24];
+	bool readonly, logged;
+};
+size_t vm_memory_events(struct vm *vm, uint64_t since, struct vm_mem_event *out,
+			size_t max);
+
+struct vm_disk_row {
+	char name[32], path[VM_PATH_LEN], bus[16], cache[16];
+	uint64_t len;
+	bool readonly, cdrom, has_medium, wce;
+	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;
+	unsigned in_flight;
+};
+size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max);
+
+struct console *vm_console(struct vm *vm);
+/* Serial line n (0: COM1), NULL past the last. */
+struct serial_line *vm_serial(struct vm *vm, unsigned n);
+const struct vm_config *vm_config(const struct vm *vm); /* immutable */
+struct log *vm_log(struct vm *vm);
+
+/* ---- state, for moving a guest between machines ---- */
+
+struct state_buf;
+
+/* Paused machines only: all vCPU, device and chipset state (not RAM).  Both
+ * machines were made from the same config. 0 or -errno. */
+int vm_state_save(struct vm *vm, struct state_buf *out, struct error *e);
+int vm_state_load(struct vm *vm, struct state_buf *in, struct error *e);
+/* Copies every RAM block; both paused. */
+int vm_ram_copy(struct vm *to, struct vm *from, struct error *e);
+
+#endif
