@@ -53,6 +53,9 @@ struct vm_config {
 	bool debug_exit;	      /* isa-debug-exit at port 0x501 */
 	/* VNC, carried for the front end: "127.0.0.1:1", empty: none. */
 	char vnc[128], vnc_password_file[VM_PATH_LEN];
+	/* COM1, carried for the front end: "" the front end's choice, "stdio",
+	 * "none" or "file:PATH". */
+	char serial[VM_PATH_LEN];
 };
 
 /* Defaults: 512 MiB, 1 vCPU, VGA, tablet, rng. */

@@ -1,0 +1,57 @@
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ui/cli/cli.h"
+
+static const struct command *const commands[] = {
+	&command_run,
+};
+
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static const struct command *find_command(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < NR_COMMANDS; i++)
+		if (!strcmp(commands[i]->name, name))
+			return commands[i];
+	return NULL;
+}
+
+static int print_help(void)
+{
+	size_t i;
+
+	printf("usage: binnacle [COMMAND] [ARGUMENT...]\n\n"
+	       "A virtualization workstation in a terminal.\n\nCommands:\n");
+	for (i = 0; i < NR_COMMANDS; i++)
+		printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
+	printf("\nbinnacle COMMAND --help tells more.\n"
+	       "\nExamples:\n"
+	       "  binnacle run --cdrom grub-rescue.iso\n"
+	       "  binnacle run --kernel vmlinuz --headless\n");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *cmd;
+	struct error e = {0};
+
+	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return print_help();
+	if (!strcmp(argv[1], "--version")) {
+		printf("binnacle %s\n", BINNACLE_VERSION);
+		return 0;
+	}
+	cmd = find_command(argv[1]);
+	if (!cmd) {
+		error_set(&e, -EINVAL,
+			  "'%s' is not a command; see 'binnacle --help'",
+			  argv[1]);
+		return cli_fail(&e);
+	}
+	return cmd->run(argc - 1, argv + 1);
+}
