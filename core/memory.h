@@ -38,6 +38,7 @@ typedef uint64_t gpa_t;
 struct accel_ops;
 struct accel_vm;
 struct bus_ops;
+struct device;
 struct error;
 struct log;
 struct mem;
@@ -82,6 +83,7 @@ struct region {
 	uint64_t block_off;
 	const struct bus_ops *ops; /* IO, ROM (optional) */
 	void *opaque;
+	struct device *dev;  /* whose lock; NULL: handler locks by itself */
 	struct region *next; /* of mem's list */
 };
 
