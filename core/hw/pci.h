@@ -6,9 +6,9 @@
  * routing) from here.  Specification: PCI Local Bus 3.0 chapter 6 (config
  * space), PCI Express Base 3.0 chapter 7 (extended space, ECAM).
  *
- * Thread rule: set-up calls in create; config accesses come under the lock of
- * the host bridge and take the function's own lock only for BAR and hook
- * effects; pci_intx and pci_msix_fire: as irq.h.
+ * Thread rule: set-up calls in create; a config access takes the function's
+ * lock and no other; pci_intx under the function's lock; pci_msix_fire and
+ * pci_bus_master are [any] and take no lock.
  */
 #ifndef CORE_HW_PCI_H
 #define CORE_HW_PCI_H
