@@ -108,6 +108,7 @@ struct console_input {
 	bool enabled; /* set through console_input_enable */
 	struct console_input *next;
 };
+/* Adds, removes, or switches a sink; [any], also from its device's handler. */
 void console_input_add(struct console *c, struct console_input *in);
 void console_input_remove(struct console *c, struct console_input *in);
 void console_input_enable(struct console *c, struct console_input *in,

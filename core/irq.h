@@ -39,10 +39,12 @@ struct irq_msi {
 	uint64_t raised;
 };
 
+/* NULL with the reason in e. */
 struct irq_hub *irq_hub_create(const struct accel_ops *accel,
 			       struct accel_vm *vm, struct error *e);
 void irq_hub_destroy(struct irq_hub *hub);
 
+/* A hold on gsi, low at first; set it by its owner. */
 void irq_init(struct irq *irq, struct irq_hub *hub, unsigned gsi);
 void irq_set(struct irq *irq, bool level);
 static inline void irq_pulse(struct irq *irq)

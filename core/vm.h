@@ -151,6 +151,7 @@ struct vm_vcpu_row {
 	const char *state; /* static text */
 	uint64_t exits, pio, mmio, kicks, cpu_ns, rip;
 };
+/* All row snapshots copy at most max rows and return how many. */
 size_t vm_vcpus_copy(struct vm *vm, struct vm_vcpu_row *out, size_t max);
 
 #define VM_ROW_COUNTERS 8
@@ -216,6 +217,7 @@ struct vm_disk_row {
 };
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max);
 
+/* The guest's screen and input; lives as long as the machine. */
 struct console *vm_console(struct vm *vm);
 /* Serial line n (0: COM1), NULL past the last. */
 struct serial_line *vm_serial(struct vm *vm, unsigned n);

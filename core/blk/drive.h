@@ -2,10 +2,11 @@
  * drive: a disk as a guest's controller sees it; hides image, format, cache
  * mode and I/O engine.
  *
- * A drive belongs to one loop.  Every call, and every completion, runs on that
- * loop's thread unless marked [any].  Offsets and lengths are bytes.  The two
- * switches of a cache mode: host cache (O_DIRECT or not) and guest write cache
- * (WCE): with WCE off each write completes only after it is on stable storage.
+ * Thread rule: a drive belongs to one loop.  Every call, and every completion,
+ * runs on that loop's thread unless marked [any].  Offsets and lengths are
+ * bytes.  The two switches of a cache mode: host cache (O_DIRECT or not) and
+ * guest write cache (WCE): with WCE off each write completes only after it is
+ * on stable storage.
  */
 #ifndef CORE_BLK_DRIVE_H
 #define CORE_BLK_DRIVE_H
