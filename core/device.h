@@ -91,8 +91,10 @@ struct device_class {
 	const char *summary; /* one line for people */
 	enum device_bus bus;
 	size_t size; /* of the struct that begins with struct device */
+	/* Mandatory; one that fails takes back what it made: destroy isn't
+	 * called then. */
 	int (*create)(struct device *dev, const struct device_args *args,
-		      struct error *e);	     /* mandatory */
+		      struct error *e);
 	void (*destroy)(struct device *dev); /* optional */
 	void (*reset)(struct device *dev);   /* optional */
 	/* Optional: returns when no request of the device is in flight and

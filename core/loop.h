@@ -17,6 +17,7 @@
 struct error;
 struct loop;
 struct world;
+struct world_member;
 
 typedef void loop_fn(void *arg);
 
@@ -67,6 +68,10 @@ void loop_call(struct loop *loop, loop_fn *fn, void *arg);
 
 /* [any] True on the loop's own thread (or when it isn't started). */
 bool loop_is_current(const struct loop *loop);
+
+/* [any] The loop's place in its world, for world_stop and mem_commit by code
+ * that runs on the loop; NULL without a world. */
+struct world_member *loop_member(struct loop *loop);
 
 /* 0 or -errno. */
 int loop_fd_add(struct loop *loop, struct loop_fd *w);
