@@ -82,6 +82,7 @@ struct region {
 	struct ram_block *block; /* RAM, ROM */
 	uint64_t block_off;
 	const struct bus_ops *ops; /* IO, ROM (optional) */
+	struct device *dev; /* whose lock; NULL: the handler locks by itself */
 	void *opaque;
 	struct device *dev;  /* whose lock; NULL: handler locks by itself */
 	struct region *next; /* of mem's list */
