@@ -141,6 +141,7 @@ void console_changed(struct console *c, struct console_rect r);
 
 struct serial_line;
 
+/* NULL when memory is short. */
 struct serial_line *serial_line_create(const char *name);
 void serial_line_destroy(struct serial_line *l);
 const char *serial_line_name(const struct serial_line *l);

@@ -215,6 +215,7 @@ struct vm_disk_row {
 	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;
 	unsigned in_flight;
 };
+/* One row a drive, CD-ROMs included. */
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max);
 
 /* The guest's screen and input; lives as long as the machine. */
