@@ -67,6 +67,9 @@ void bus_mmio(struct bus *bus, struct world_member *self, uint64_t gpa,
 /* Applies pending port and memory map changes; also called at each exit. */
 void bus_commit(struct bus *bus, struct world_member *self);
 
+/* The memory map behind it. */
+struct mem *bus_mem(const struct bus *bus);
+
 /* Accesses that met nothing: a guest's probing, or a missing device. */
 uint64_t bus_unclaimed(const struct bus *bus);
 

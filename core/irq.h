@@ -36,6 +36,7 @@ struct irq_msi {
 	unsigned gsi; /* route of the eventfd */
 	uint64_t addr;
 	uint32_t data;
+	bool enabled; /* atomic: fired while it isn't, a message vanishes */
 	uint64_t raised;
 };
 

@@ -82,13 +82,13 @@ struct region {
 	struct ram_block *block; /* RAM, ROM */
 	uint64_t block_off;
 	const struct bus_ops *ops; /* IO, ROM (optional) */
-	struct device *dev; /* whose lock; NULL: the handler locks by itself */
 	void *opaque;
 	struct device *dev;  /* whose lock; NULL: handler locks by itself */
 	struct region *next; /* of mem's list */
 };
 
-/* Adds to the map (visible after the next commit). */
+/* Adds to the map (visible after the next commit).  A removed region stays in
+ * use until the commit returned: free it only then. */
 void mem_region_add(struct mem *mem, struct region *r);
 void mem_region_remove(struct mem *mem, struct region *r);
 /* Changes place, kind or visibility, visible after the next commit; from a
@@ -106,6 +106,8 @@ struct mem_flat {
 	struct region *region;
 	uint64_t region_off; /* of gpa within the region */
 	uint8_t *host;	     /* of gpa; NULL for IO */
+	/* The committed kind; region->kind may already be the next one. */
+	enum region_kind kind;
 };
 /* NULL when nothing is there.  The result holds until the world stops. */
 const struct mem_flat *mem_find(const struct mem *mem, gpa_t gpa);

@@ -24,7 +24,8 @@ struct world_member {
 	/* Makes the member leave soon, from another thread; NULL when the
 	 * member always leaves by itself within microseconds. */
 	void (*kick)(struct world_member *m);
-	int inside; /* atomic */
+	int inside;	     /* atomic */
+	unsigned long owner; /* atomic: the thread that entered last */
 };
 
 struct world *world_create(void); /* NULL when memory is short */
@@ -38,11 +39,15 @@ void world_remove(struct world *w, struct world_member *m);
 void world_enter(struct world *w, struct world_member *m);
 void world_leave(struct world *w, struct world_member *m);
 
+/* The member that the calling thread is inside as; NULL: it takes no part. */
+struct world_member *world_self(struct world *w);
+
 /* True when a stopper waits: a member inside should leave and enter again. */
 bool world_wanted(const struct world *w);
 
-/* Returns when every member except self (NULL: none) is outside and stays so
- * until world_resume.  Nests for the same stopper thread. */
+/* Returns when every member except self (NULL: whatever world_self says) is
+ * outside and stays so until world_resume.  Nests for the same stopper thread.
+ */
 void world_stop(struct world *w, struct world_member *self);
 void world_resume(struct world *w);
 
