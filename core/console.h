@@ -7,8 +7,11 @@
  * goes the other way through the same object.  A serial line is a pair of
  * byte queues.
  *
- * Thread rule: viewer, input and serial front-end calls are [any].  Device
- * calls are by the device's thread; the console lock comes after the device's.
+ * Thread rule: viewer, input and serial front-end calls are [any], except that
+ * one viewer belongs to one thread.  Device calls are by the device's thread.
+ * Order of locks: the refresh (held while a display draws and while pixels are
+ * copied), device, console; so refresh may take its device's lock, and a
+ * register handler never calls what says "within refresh".
  */
 #ifndef CORE_CONSOLE_H
 #define CORE_CONSOLE_H
@@ -61,7 +64,8 @@ void console_viewer_destroy(struct console_viewer *v);
 int console_viewer_fd(const struct console_viewer *v);
 /* 0 Hz: looks away; the device stops refreshing when nobody looks. */
 void console_viewer_set_hz(struct console_viewer *v, int hz);
-/* Takes (and clears) this viewer's changed area; false when none. */
+/* Takes (and clears) this viewer's changed area and the eventfd's readiness;
+ * false when nothing changed.  A change of mode changes the whole surface. */
 bool console_viewer_take(struct console_viewer *v, struct console_rect *out);
 
 void console_info(struct console *c, struct console_info *out);
@@ -86,6 +90,8 @@ void console_pointer_rel(struct console *c, int dx, int dy, int dz,
 /* Make and break codes that type a Unicode character on a US keyboard; false
  * when it can't be typed. */
 bool console_type(struct console *c, uint32_t codepoint);
+/* Which key of a US keyboard carries a character, and whether with shift. */
+bool console_us_key(uint32_t codepoint, uint16_t *scancode, bool *shift);
 /* True when an absolute pointer device is driven by the guest. */
 bool console_has_absolute(struct console *c);
 
@@ -110,7 +116,9 @@ struct console_input {
 };
 /* Adds, removes, or switches a sink; [any], also from its device's handler. */
 void console_input_add(struct console *c, struct console_input *in);
+/* Waits for ops that run: call it without the device's lock. */
 void console_input_remove(struct console *c, struct console_input *in);
+/* May be called under the device's lock. */
 void console_input_enable(struct console *c, struct console_input *in,
 			  bool enabled);
 
@@ -118,9 +126,11 @@ void console_input_enable(struct console *c, struct console_input *in,
 
 struct console_display_ops {
 	/* On the main loop: bring surface and cells up to date, and call
-	 * console_changed.  full: everything, not only what is dirty. */
+	 * console_changed.  full: everything, not only what is dirty (nobody
+	 * looked for a while). */
 	void (*refresh)(void *opaque, bool full);
 };
+/* NULL ops: the display goes away.  Without the device's lock. */
 void console_display_set(struct console *c,
 			 const struct console_display_ops *ops, void *opaque);
 /* Main loop: the rate all viewers together want (0: nobody looks), and an
@@ -130,9 +140,11 @@ int console_wanted_fd(struct console *c);
 /* Main loop, at that rate: runs refresh. */
 void console_refresh(struct console *c);
 
-/* Within refresh: the surface (resized if needed; NULL: too large or no
- * memory), width pixels a row. */
+/* Within refresh: the surface (resized and black if the size is new; NULL: too
+ * large or no memory), width pixels a row. */
 uint32_t *console_surface(struct console *c, int width, int height);
+/* Within refresh: cells of a text mode / no text mode any more.  Tell what
+ * looks different with console_changed, in pixels. */
 void console_set_text(struct console *c, const struct console_text *text);
 void console_set_graphics(struct console *c);
 void console_changed(struct console *c, struct console_rect r);
@@ -151,7 +163,8 @@ const char *serial_line_name(const struct serial_line *l);
 void serial_line_output(struct serial_line *l, const void *buf, size_t len);
 /* Device side: takes up to len bytes typed by people. */
 size_t serial_line_input(struct serial_line *l, void *buf, size_t len);
-/* Device side: called [any] when input arrives (post to your loop). */
+/* Device side: called [any] when input arrives, with the line locked: only
+ * post to your loop.  NULL fn: none; after the return it runs no more. */
 void serial_line_set_notify(struct serial_line *l, void (*fn)(void *),
 			    void *arg);
 
@@ -161,7 +174,8 @@ size_t serial_line_send(struct serial_line *l, const void *buf, size_t len);
  * returns the bytes copied. */
 size_t serial_line_read(struct serial_line *l, uint64_t *pos, void *buf,
 			size_t len);
-/* Front end: an eventfd per reader, readable when output arrived. -1: none. */
+/* Front end: an eventfd per reader, readable when output arrived (drain it,
+ * then serial_line_read until 0).  -1: none left.  Remove closes it. */
 int serial_line_reader_add(struct serial_line *l);
 void serial_line_reader_remove(struct serial_line *l, int fd);
 
