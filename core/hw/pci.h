@@ -41,20 +41,32 @@ struct pci_bar {
 	struct region region;	/* memory BARs */
 	struct bus_ports ports; /* I/O BARs */
 	uint64_t reads, writes; /* relaxed atomics, for the panels */
+	/* The owner's handlers, and ours around them that count. */
+	const struct bus_ops *inner;
+	void *opaque;
+	struct bus_ops ops;
+	uint64_t addr; /* where it is decoded, UINT64_MAX: nowhere */
 };
 
 struct pci_msix {
 	unsigned nr; /* vectors, 0: no MSI-X */
-	uint8_t cap; /* offset of the capability */
+	unsigned bar;
+	uint8_t cap;  /* offset of the capability */
+	uint32_t off; /* of the table in its BAR */
+	/* Read by pci_msix_fire without a lock: atomics. */
+	uint16_t control; /* copy of the capability's control word */
 	uint32_t table[PCI_MAX_VECTORS * 4];
 	uint64_t pending; /* one bit a vector */
 	struct irq_msi msi[PCI_MAX_VECTORS];
+	uint64_t bound;	      /* vectors whose msi carries the message */
 	struct region region; /* over its BAR */
 };
 
 struct pci_dev {
 	struct device dev; /* first */
+	struct pci_host *host;
 	uint8_t bus, devfn;
+	uint32_t id; /* vendor, device << 16 */
 	uint8_t config[PCI_CONFIG_LEN];
 	uint8_t wmask[PCI_CONFIG_LEN]; /* bits the guest may change */
 	uint8_t w1c[PCI_CONFIG_LEN];   /* bits that a written 1 clears */
@@ -62,7 +74,8 @@ struct pci_dev {
 	struct pci_bar bars[PCI_NR_BARS];
 	struct pci_msix msix;
 	struct irq intx;
-	bool intx_level;
+	bool intx_level;  /* what the function asks for */
+	bool intx_driven; /* and what its pin shows */
 	/* Optional: after the guest changed config bytes [off, off + len);
 	 * under the function's lock. */
 	void (*config_written)(struct pci_dev *d, unsigned off, unsigned len);
@@ -117,22 +130,39 @@ extern const struct state_desc pci_dev_state;
 /* After load: put BARs, MSI-X and INTx where config space says. */
 void pci_dev_loaded(struct pci_dev *d);
 
-/* ---- accesses from outside the guest's two ways in ---- */
+/* A config access as the guest's two ways in make it; takes the function's
+ * lock.  off + len <= PCI_CONFIG_LEN, len 1, 2 or 4. */
 uint32_t pci_config_read(struct pci_dev *d, unsigned off, unsigned len);
 void pci_config_write(struct pci_dev *d, unsigned off, uint32_t value,
 		      unsigned len);
 /* Function at bus and devfn, NULL when none. */
 struct pci_dev *pci_find(struct pci_host *host, uint8_t bus, uint8_t devfn);
 
-/* The root complex: ECAM at 0xb0000000 once the chipset enables it, ports
- * 0xcf8-0xcff always.  Made by the chipset (q35.c). */
+/* The root complex: ports 0xcf8-0xcff always, ECAM where the chipset puts it.
+ * One bus, number 0.  Made by the chipset (core/hw/chipset/q35.c). */
 struct pci_host *pci_host_create(struct machine *m, struct error *e);
-void pci_host_destroy(struct pci_host *host);
-void pci_host_ecam_set(struct pci_host *host, uint64_t base, bool enabled);
-/* Interrupt routing: gsi for a function's pin; the chipset sets it. */
-void pci_host_set_route(struct pci_host *host,
-			unsigned (*route)(void *opaque, uint8_t devfn,
-					  unsigned pin),
-			void *opaque);
+void pci_host_destroy(struct pci_host *host); /* NULL is fine */
+/* From a handler or with the world stopped; len 64, 128 or 256 MiB, base a
+ * multiple of it. */
+void pci_host_ecam_set(struct pci_host *host, uint64_t base, uint64_t len,
+		       bool enabled);
+
+/* INTx: each function's pin is wired to one of eight PIRQ lines; line n drives
+ * GSI 16 + n and, when the guest routed it there, an ISA line as well. */
+#define PCI_NR_PIRQ 8
+unsigned pci_pirq_of(uint8_t devfn, unsigned pin); /* pin 0: INTA# */
+/* [any] isa: 0..15, -1 for none. */
+void pci_host_set_isa_route(struct pci_host *host, unsigned pirq, int isa);
+
+/* Port 0xcf9 lies inside the address register: byte accesses to it go to the
+ * chipset's handlers, which lock by themselves. */
+void pci_host_set_reset_port(struct pci_host *host,
+			     uint8_t (*read)(void *opaque),
+			     void (*write)(void *opaque, uint8_t value),
+			     void *opaque);
+
+/* The address register, for the chipset's state. */
+uint32_t pci_host_address(struct pci_host *host);
+void pci_host_set_address(struct pci_host *host, uint32_t address);
 
 #endif

@@ -28,8 +28,8 @@ void pci_cap_express(struct pci_dev *d)
 	unsigned off = pci_cap_add(d, CAP_ID_EXPRESS, EXPRESS_LEN);
 	uint8_t *c = d->config + off;
 
-	c[2] = 0x92;	 /* version 2, type 9 */
-	c[5] = 0x80;	 /* role-based error reporting */
+	c[2] = 0x92;		  /* version 2, type 9 */
+	c[5] = 0x80;		  /* role-based error reporting */
 	d->wmask[off + 8] = 0xff; /* device control */
 	d->wmask[off + 9] = 0x7f;
 	d->w1c[off + 10] = 0x0f; /* device status */
