@@ -62,10 +62,13 @@ struct vm_config {
 void vm_config_init(struct vm_config *cfg);
 /* From a JSON file or text; relative paths are relative to the file's folder,
  * ${SHARE} is the installed share folder.  Unknown keys, wrong types and values
- * out of range are errors that name file, key and what is allowed. */
+ * out of range are errors that name file, key and what is allowed.  Loading
+ * starts from the defaults; parsing changes only what the text names. */
 int vm_config_load(struct vm_config *cfg, const char *path, struct error *e);
 int vm_config_parse(struct vm_config *cfg, const char *json, const char *dir,
 		    struct error *e);
+/* The installed share folder; the environment's BINNACLE_SHARE wins. */
+const char *vm_share_dir(void);
 /* "512M", "2G", "1048576": bytes. */
 int vm_parse_size(const char *text, uint64_t *out, struct error *e);
 

@@ -1,0 +1,154 @@
+/* What makes a machine's description valid, and its defaults. */
+#include "core/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/vm.h"
+
+#define MIB	    (1024ull * 1024)
+#define MEM_MIN	    (1 * MIB)
+#define MEM_MAX	    (1024ull * 1024 * MIB)
+#define MEM_DEFAULT (512 * MIB)
+
+void vm_config_init(struct vm_config *cfg)
+{
+	memset(cfg, 0, sizeof(*cfg));
+	strcpy(cfg->name, "machine");
+	cfg->mem = MEM_DEFAULT;
+	cfg->cpus = 1;
+	cfg->vga = cfg->tablet = cfg->rng = true;
+}
+
+const char *vm_share_dir(void)
+{
+	const char *dir = getenv("BINNACLE_SHARE");
+
+	return dir && *dir ? dir : BINNACLE_SHARE_DIR;
+}
+
+int vm_parse_size(const char *text, uint64_t *out, struct error *e)
+{
+	static const char units[] = "kmgt";
+	char *end = NULL;
+	unsigned shift = 0;
+	uint64_t v = 0;
+
+	errno = 0;
+	if (isdigit((unsigned char)*text))
+		v = strtoull(text, &end, 10);
+	if (!end || errno)
+		goto bad;
+	if (*end) {
+		const char *unit = strchr(units, tolower((unsigned char)*end));
+
+		if (!unit)
+			goto bad;
+		shift = 10 * (unsigned)(unit - units + 1);
+		end++;
+		if (*end == 'i' || *end == 'I')
+			end++;
+		if (*end == 'b' || *end == 'B')
+			end++;
+	}
+	if (*end || v > UINT64_MAX >> shift)
+		goto bad;
+	*out = v << shift;
+	return 0;
+bad:
+	return error_set(e, -EINVAL,
+			 "'%.40s' is not a size: write bytes, or a number "
+			 "with K, M, G or T, as in 512M",
+			 text);
+}
+
+int config_cache_preset(const char *name)
+{
+	static const char *const names[] = {"writeback", "none", "writethrough",
+					    "directsync", "unsafe"};
+
+	if (!*name)
+		return 0;
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (!strcmp(names[i], name))
+			return (int)i;
+	return -EINVAL;
+}
+
+static int check_disk(const struct vm_disk_config *d, unsigned i,
+		      struct error *e)
+{
+	if (*d->format && strcmp(d->format, "raw"))
+		return error_set(e, -EINVAL,
+				 "disk %u: format '%s' is not known; allowed: "
+				 "raw",
+				 i, d->format);
+	if (config_cache_preset(d->cache) < 0)
+		return error_set(e, -EINVAL,
+				 "disk %u: cache '%s' is not known; allowed: "
+				 "writeback, none, writethrough, directsync, "
+				 "unsafe",
+				 i, d->cache);
+	if (d->cdrom && d->bus != VM_DISK_AHCI)
+		return error_set(e, -EINVAL,
+				 "disk %u: a CD-ROM drive sits on the ahci "
+				 "bus, not on virtio",
+				 i);
+	if (!*d->path && !d->cdrom)
+		return error_set(e, -EINVAL,
+				 "disk %u: no path; only a CD-ROM drive may be "
+				 "empty",
+				 i);
+	return 0;
+}
+
+static int check_boot(const struct vm_config *cfg, struct error *e)
+{
+	const char *order = cfg->boot_order;
+
+	if (strlen(order) > 2 || strspn(order, "cd") != strlen(order) ||
+	    (order[0] && order[0] == order[1]))
+		return error_set(e, -EINVAL,
+				 "boot order '%s' is not known; allowed: c "
+				 "(disk), d (CD-ROM), cd or dc",
+				 order);
+	if (!*cfg->kernel && (*cfg->initrd || *cfg->append))
+		return error_set(e, -EINVAL,
+				 "an initrd or a command line needs a kernel "
+				 "to go with it");
+	return 0;
+}
+
+int config_check(const struct vm_config *cfg, struct error *e)
+{
+	int r;
+
+	if (!*cfg->name)
+		return error_set(e, -EINVAL, "the machine has no name");
+	for (const char *p = cfg->name; *p; p++)
+		if (iscntrl((unsigned char)*p) || *p == '/')
+			return error_set(e, -EINVAL,
+					 "the machine's name has a slash or a "
+					 "control character");
+	if (cfg->mem < MEM_MIN || cfg->mem > MEM_MAX || cfg->mem % 4096)
+		return error_set(e, -EINVAL,
+				 "memory of %" PRIu64 " bytes; allowed: 1M to "
+				 "1T in steps of 4K",
+				 cfg->mem);
+	if (cfg->cpus < 1 || cfg->cpus > VM_MAX_VCPUS)
+		return error_set(e, -EINVAL, "%u CPUs; allowed: 1 to %d",
+				 cfg->cpus, VM_MAX_VCPUS);
+	if (cfg->nr_disks > VM_MAX_DISKS)
+		return error_set(e, -EINVAL, "%u disks; allowed: up to %d",
+				 cfg->nr_disks, VM_MAX_DISKS);
+	for (unsigned i = 0; i < cfg->nr_disks; i++) {
+		r = check_disk(&cfg->disks[i], i, e);
+		if (r)
+			return r;
+	}
+	return check_boot(cfg, e);
+}
