@@ -68,13 +68,23 @@ struct drive_req {
 	struct drive *drive;
 	struct drive_req *next;
 	int res;
+	bool sync; /* make stable before completion */
 	uint64_t start_ns;
 };
 
-/* NULL with the reason in e (image locked, not there, not aligned ...). */
+/* "writeback", "none", "writethrough", "directsync" or "unsafe"; empty is
+ * writeback. 0, or -EINVAL with a sentence that lists them. */
+int drive_preset_parse(const char *name, enum drive_preset *out,
+		       struct error *e);
+const char *drive_preset_name(enum drive_preset preset);
+
+/* NULL with the reason in e (image locked, not there, not aligned ...).  An
+ * empty path is a CD-ROM drive without medium. */
 struct drive *drive_open(struct loop *loop, const struct drive_config *cfg,
 			 struct log *log, struct error *e);
-void drive_close(struct drive *d); /* drains first; NULL is fine */
+/* Drains first; NULL is fine.  With nothing in flight the loop isn't touched:
+ * it may be gone already. */
+void drive_close(struct drive *d);
 
 /* The one place that refuses a combination of cache mode and device: 0, or
  * -EINVAL with a sentence that names both and what would work. */
@@ -85,18 +95,26 @@ uint64_t drive_len(const struct drive *d);	 /* [any] bytes */
 bool drive_readonly(const struct drive *d);	 /* [any] */
 unsigned drive_block_len(const struct drive *d); /* [any] 512 or 4096 */
 bool drive_wce(const struct drive *d);		 /* [any] */
-void drive_set_wce(struct drive *d, bool on); /* counts from the next request */
+/* Counts from the next request.  Turned off, what was written before is made
+ * stable too: by a flush of the drive's own, or the next write's. */
+void drive_set_wce(struct drive *d, bool on);
 
 /* Ranges outside the disk and misaligned ones complete with -EINVAL; writes to
- * a read-only drive with -EROFS. */
+ * a read-only drive with -EROFS; no medium with -ENOMEDIUM.  Reads may begin
+ * at any multiple of 512, all else at multiples of drive_block_len.  Once the
+ * host failed to make data stable, every later flush fails too: the host may
+ * have forgotten which data that was. */
 void drive_submit(struct drive *d, struct drive_req *req);
-/* Returns with nothing in flight; serves the loop's completions meanwhile. */
+/* Returns with nothing in flight; serves the loop's completions meanwhile.
+ * Also by a thread that has stopped the world which the loop is part of. */
 void drive_drain(struct drive *d);
 unsigned drive_in_flight(const struct drive *d); /* [any] */
 
 /* Changes the medium of a CD-ROM; NULL path ejects. 0 or -errno. */
 int drive_change_medium(struct drive *d, const char *path, struct error *e);
 bool drive_has_medium(const struct drive *d); /* [any] */
+/* [any] Grows with each change of medium. */
+unsigned drive_medium_changes(const struct drive *d);
 
 struct drive_stats {
 	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;
