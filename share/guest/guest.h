@@ -97,12 +97,6 @@ static inline void irq_disable(void)
 	__asm__ volatile("cli" : : : "memory");
 }
 
-/* Waits for an interrupt; none that came since irq_disable() is missed. */
-static inline void irq_wait(void)
-{
-	__asm__ volatile("sti; hlt; cli" : : : "memory");
-}
-
 static inline void relax(void)
 {
 	__asm__ volatile("pause" : : : "memory");
@@ -184,6 +178,8 @@ void interrupt_init(void); /* on CPU 0, once */
 void interrupt_load(void); /* on each CPU */
 void interrupt_route_isa(unsigned irq, void (*handler)(void));
 void interrupt_set_handler(unsigned vector, void (*handler)(void));
+/* Returns when this CPU had an interrupt since the last return. */
+void interrupt_wait(void);
 void interrupt_dispatch(struct frame *frame);
 
 /* timer.c: the local APIC, its tick, and time by the TSC. */
@@ -216,6 +212,7 @@ bool disk_init(unsigned nth);
 unsigned disk_slots(void);
 uint64_t disk_sectors(void);
 bool disk_uses_msix(void);
+bool disk_can_flush(void);
 int disk_write_cache(void); /* 1 on, 0 off, -1 the device does not say */
 bool disk_set_write_cache(bool on);
 void disk_submit(unsigned slot, int type, uint64_t sector, void *buf,
@@ -228,19 +225,23 @@ void record_init(void);
 void record_find(void); /* scans: `disk found=` */
 void record_work(void); /* called often while writing is on */
 void record_set_writing(bool on);
+bool record_is_writing(void);
+uint64_t record_written(void);
+uint64_t record_found(void);
 uint64_t record_flushed(void);
 
 /* dirty.c: pages that carry a sequence number and a checksum. */
 void dirty_init(void);
 void dirty_work(unsigned cpu); /* called once a tick on each CPU */
 void dirty_set_on(bool on);
+bool dirty_is_on(void);
 void dirty_change_rate(int direction); /* doubles or halves */
 void dirty_change_span(int direction);
-uint64_t dirty_rate(void);  /* pages a second, all CPUs */
-uint64_t dirty_span(void);  /* pages */
-uint64_t dirty_count(void); /* pages written since the start */
-uint64_t dirty_sum(void);   /* of the checksums that memory must hold */
-bool dirty_verify(void);    /* prints `verify ...` */
+uint64_t dirty_rate(void);	    /* pages a second, all CPUs */
+uint64_t dirty_span(void);	    /* pages */
+uint64_t dirty_count(void);	    /* pages written since the start */
+uint64_t dirty_sum(void);	    /* of the checksums that memory must hold */
+bool dirty_verify(uint64_t *pages); /* prints `verify ...` */
 uint64_t dirty_cpu_count(unsigned cpu);
 /* A number that changes when pages in the part-th of nr parts are written. */
 uint64_t dirty_part_mark(unsigned part, unsigned nr);
@@ -249,7 +250,7 @@ uint64_t dirty_part_mark(unsigned part, unsigned nr);
 struct cpu {
 	unsigned index; /* first: smp_index() reads it through %gs */
 	uint8_t apic_id;
-	volatile bool online;
+	volatile bool online, woken;
 	volatile bool parked;
 	volatile uint64_t ticks;
 };
@@ -266,8 +267,8 @@ bool vga_is_graphics(void);
 void vga_fill(unsigned x, unsigned y, unsigned w, unsigned h, uint32_t rgb);
 void vga_glyph(unsigned col, unsigned row, char c, uint32_t fore,
 	       uint32_t back);
-void screen_init(void);
-void screen_set_graphics(bool on);
+void screen_clear(void);
+bool screen_set_graphics(bool on); /* false: text instead */
 /* attr is a VGA attribute byte; cells that do not change cost nothing. */
 void screen_text(unsigned row, unsigned col, uint8_t attr, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
@@ -275,10 +276,11 @@ void screen_cell(unsigned row, unsigned col, uint8_t attr, char c);
 extern const uint8_t font_rows[95][7]; /* 5 bits a row, from ' ' to '~' */
 
 /* panel.c: what the screen shows. */
-void panel_init(void);
+void panel_draw(void);
 void panel_beat(void);
 void panel_animate(void);
-void panel_key(unsigned scancode, char c);
+void panel_verified(bool ok, uint64_t pages);
+void panel_key(const char *code, const char *name);
 
 /* keyboard.c: PS/2 set 1 through the i8042, and its meaning. */
 void keyboard_init(void);

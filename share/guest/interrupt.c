@@ -100,12 +100,24 @@ void interrupt_route_isa(unsigned irq, void (*handler)(void))
 	ioapic_write(0x10 + 2 * acpi.isa_gsi[irq], low);
 }
 
+void interrupt_wait(void)
+{
+	struct cpu *self = &cpus[smp_index()];
+
+	irq_disable();
+	if (!self->woken)
+		__asm__ volatile("sti; hlt" : : : "memory");
+	self->woken = false;
+	irq_enable();
+}
+
 void interrupt_dispatch(struct frame *frame)
 {
 	unsigned vector = (unsigned)frame->vector;
 
 	if (vector < VECTOR_ISA)
 		power_panic(frame);
+	cpus[smp_index()].woken = true;
 	if (handlers[vector])
 		handlers[vector]();
 	if (use_pic && vector >= VECTOR_ISA && vector < VECTOR_ISA + 16) {

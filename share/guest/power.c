@@ -2,11 +2,17 @@
 #include "guest.h"
 
 #define DEBUG_EXIT   0x501
+#define GRACE_MS     2000
 #define SLEEP_ENABLE (1u << 13)
 
-static void stop(void)
+/* The machine may need a moment before it ends. */
+static void stop(const char *what)
 {
-	irq_disable();
+	uint64_t end = timer_ms() + GRACE_MS;
+
+	while (timer_ms() < end)
+		relax();
+	print("power %s ignored", what);
 	for (;;)
 		__asm__ volatile("hlt");
 }
@@ -21,8 +27,7 @@ void power_off(void)
 		value |= (uint32_t)acpi.s5_type << 10 | SLEEP_ENABLE;
 		outw(acpi.pm1a_control, (uint16_t)value);
 	}
-	print("power off ignored");
-	stop();
+	stop("off");
 	__builtin_unreachable();
 }
 
@@ -31,8 +36,7 @@ void power_exit(uint8_t code)
 	irq_disable();
 	print("power exit code=%u", code);
 	outb(DEBUG_EXIT, code);
-	print("power exit ignored");
-	stop();
+	stop("exit");
 	__builtin_unreachable();
 }
 
@@ -44,8 +48,7 @@ void power_reset(void)
 		outb((uint16_t)acpi.reset_address, acpi.reset_value);
 	outb(0xcf9, 0x06);
 	outb(0x64, 0xfe);
-	print("power reset ignored");
-	stop();
+	stop("reset");
 	__builtin_unreachable();
 }
 

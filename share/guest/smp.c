@@ -107,7 +107,7 @@ void smp_cpu_main(void)
 	timer_init_cpu();
 	cpus[index].online = true;
 	for (;;) {
-		irq_wait();
+		interrupt_wait();
 		cpus[index].parked = park_wanted;
 		if (!park_wanted)
 			dirty_work(index);

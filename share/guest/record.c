@@ -1,0 +1,307 @@
+/*
+ * Numbered records on the disk, from 1 MiB on, in a ring of slots.
+ *
+ * Record n is written to slot (n - 1) % nr_slots.  Every `flush=` records all
+ * writes are waited for and a flush follows; when the device has answered it,
+ * `disk wrote= flushed=` promises that every record up to that number is on
+ * stable storage.  record_find() tells what a disk holds: the records that must
+ * be there are the last nr_slots of them but for AHEAD, whose slots may
+ * have been in the middle of being overwritten.
+ */
+#include "guest.h"
+
+#define MAGIC	     0x31434552314e4942
+#define MIX	     0x9e3779b97f4a7c15
+#define FIRST_SECTOR 2048
+#define SECTORS	     8	/* of a record */
+#define WORDS	     64 /* of a sector */
+#define SLOT_MAX     16
+#define RING_MAX     4096
+#define RING_MIN     (2 * AHEAD)
+#define AHEAD	     64
+#define WAIT_MS	     10000
+
+enum slot_use { SLOT_FREE, SLOT_WRITE, SLOT_FLUSH, SLOT_READ };
+
+static uint64_t buffers[SLOT_MAX][SECTORS * WORDS]
+	__attribute__((section(".scratch,\"aw\",@nobits#"), aligned(4096)));
+static enum slot_use uses[SLOT_MAX];
+static uint64_t slot_numbers[SLOT_MAX];
+static uint64_t ring[RING_MAX]; /* what record_find() saw: number or 0 */
+static uint64_t nr_ring, per_second, flush_every;
+static uint64_t issued, written, flushed, found;
+static uint64_t last_ms, credit;
+static unsigned nr_busy;
+static bool present, writing;
+
+static uint64_t sector_fill(uint64_t number, unsigned k)
+{
+	return (number << 3 | k) * MIX;
+}
+
+static uint64_t sector_sum(uint64_t number, unsigned k)
+{
+	return MAGIC + number + k + (WORDS - 4) * sector_fill(number, k);
+}
+
+static void make_record(uint64_t *record, uint64_t number)
+{
+	for (unsigned k = 0; k < SECTORS; k++, record += WORDS) {
+		record[0] = MAGIC;
+		record[1] = number;
+		record[2] = k;
+		fill64(record + 3, sector_fill(number, k), WORDS - 4);
+		record[WORDS - 1] = sector_sum(number, k);
+	}
+}
+
+/* The record's number, or 0 when it isn't one, whole. */
+static uint64_t check_record(const uint64_t *record)
+{
+	uint64_t number = record[1];
+
+	for (unsigned k = 0; k < SECTORS; k++, record += WORDS) {
+		uint64_t fill = sector_fill(number, k);
+
+		if (record[0] != MAGIC || record[1] != number ||
+		    record[2] != k || record[3] != fill ||
+		    record[WORDS / 2] != fill || record[WORDS - 2] != fill ||
+		    record[WORDS - 1] != sector_sum(number, k))
+			return 0;
+	}
+	return number;
+}
+
+static uint64_t record_sector(uint64_t place)
+{
+	return FIRST_SECTOR + place * SECTORS;
+}
+
+void record_init(void)
+{
+	uint64_t room;
+
+	present = disk_init((unsigned)option_number("disk", 0));
+	if (!present) {
+		print("disk none");
+		return;
+	}
+	room = disk_sectors() > FIRST_SECTOR
+		       ? (disk_sectors() - FIRST_SECTOR) / SECTORS
+		       : 0;
+	nr_ring = option_number("slots", 1024);
+	if (nr_ring > RING_MAX)
+		nr_ring = RING_MAX;
+	if (nr_ring > room)
+		nr_ring = room;
+	per_second = option_number("iops", 32);
+	flush_every = option_number("flush", 16);
+	if (!flush_every || flush_every > AHEAD - SLOT_MAX)
+		flush_every = 16;
+	print("disk sectors=%lu slots=%lu cache=%s flush=%s msix=%u",
+	      disk_sectors(), nr_ring,
+	      disk_write_cache() < 0   ? "unknown"
+	      : disk_write_cache() > 0 ? "on"
+				       : "off",
+	      disk_can_flush() ? "yes" : "no", disk_uses_msix());
+	if (nr_ring < RING_MIN) {
+		print("disk too small for records");
+		present = false;
+	}
+}
+
+static void submit(unsigned slot, enum slot_use use, uint64_t number,
+		   uint64_t place)
+{
+	static const int types[] = {[SLOT_WRITE] = DISK_WRITE,
+				    [SLOT_FLUSH] = DISK_FLUSH,
+				    [SLOT_READ] = DISK_READ};
+
+	uses[slot] = use;
+	slot_numbers[slot] = number;
+	nr_busy++;
+	disk_submit(slot, types[use],
+		    use == SLOT_FLUSH ? 0 : record_sector(place), buffers[slot],
+		    use == SLOT_FLUSH ? 0 : sizeof(buffers[slot]));
+}
+
+static void report(void)
+{
+	print("disk wrote=%lu flushed=%lu", written, flushed);
+}
+
+static void finish(unsigned slot, uint8_t status)
+{
+	enum slot_use use = uses[slot];
+
+	uses[slot] = SLOT_FREE;
+	nr_busy--;
+	if (status) {
+		print("disk error status=%u use=%u number=%lu", status, use,
+		      slot_numbers[slot]);
+		writing = false;
+		return;
+	}
+	switch (use) {
+	case SLOT_WRITE:
+		written++;
+		break;
+	case SLOT_FLUSH:
+		flushed = slot_numbers[slot];
+		report();
+		break;
+	case SLOT_READ:
+		ring[slot_numbers[slot]] = check_record(buffers[slot]);
+		break;
+	case SLOT_FREE:
+		break;
+	}
+}
+
+static void reap(void)
+{
+	uint8_t status;
+	int slot;
+
+	while ((slot = disk_reap(&status)) >= 0) {
+		if ((unsigned)slot < disk_slots() && uses[slot] != SLOT_FREE)
+			finish((unsigned)slot, status);
+		else
+			print("disk error answer for request %u that was not "
+			      "asked",
+			      (unsigned)slot);
+	}
+}
+
+static int free_slot(void)
+{
+	for (unsigned i = 0; i < disk_slots(); i++) {
+		if (uses[i] == SLOT_FREE)
+			return (int)i;
+	}
+	return -1;
+}
+
+static bool read_ring(void)
+{
+	uint64_t next = 0, end = timer_ms() + WAIT_MS;
+
+	while (next < nr_ring || nr_busy) {
+		int slot = next < nr_ring ? free_slot() : -1;
+		unsigned before = nr_busy;
+
+		if (slot >= 0) {
+			submit((unsigned)slot, SLOT_READ, next, next);
+			next++;
+			continue;
+		}
+		reap();
+		if (nr_busy != before)
+			end = timer_ms() + WAIT_MS;
+		else if (timer_ms() > end)
+			return false;
+		relax();
+	}
+	return true;
+}
+
+void record_find(void)
+{
+	uint64_t highest = 0, first, bad = 0;
+
+	if (!present)
+		return;
+	if (!read_ring()) {
+		print("disk error no answer");
+		present = false;
+		return;
+	}
+	for (uint64_t i = 0; i < nr_ring; i++) {
+		if (ring[i] && (ring[i] - 1) % nr_ring != i) {
+			ring[i] = 0;
+			bad++;
+		}
+		if (ring[i] > highest)
+			highest = ring[i];
+	}
+	first = highest > nr_ring - AHEAD ? highest - (nr_ring - AHEAD) + 1 : 1;
+	for (found = first - 1; found < highest; found++) {
+		if (ring[found % nr_ring] != found + 1)
+			break;
+	}
+	print("disk found=%lu highest=%lu first=%lu misplaced=%lu", found,
+	      highest, first, bad);
+	issued = written = highest;
+	flushed = found;
+}
+
+static void issue_flush(void)
+{
+	if (nr_busy)
+		return;
+	if (disk_can_flush()) {
+		submit(0, SLOT_FLUSH, issued, 0);
+		return;
+	}
+	flushed = issued;
+	report();
+}
+
+void record_work(void)
+{
+	uint64_t now = timer_ms();
+	int slot;
+
+	if (!present)
+		return;
+	reap();
+	if (!writing) {
+		if (issued != flushed && !nr_busy && issued == written)
+			issue_flush();
+		return;
+	}
+	credit += (now - last_ms) * per_second;
+	last_ms = now;
+	if (credit > SLOT_MAX * 1000)
+		credit = SLOT_MAX * 1000;
+	while (credit >= 1000) {
+		if (issued - flushed >= flush_every) {
+			issue_flush();
+			return;
+		}
+		slot = free_slot();
+		if (slot < 0)
+			return;
+		credit -= 1000;
+		make_record(buffers[slot], ++issued);
+		submit((unsigned)slot, SLOT_WRITE, issued,
+		       (issued - 1) % nr_ring);
+	}
+}
+
+void record_set_writing(bool wanted)
+{
+	writing = wanted && present;
+	last_ms = timer_ms();
+	credit = 0;
+}
+
+bool record_is_writing(void)
+{
+	return writing;
+}
+
+uint64_t record_written(void)
+{
+	return written;
+}
+
+uint64_t record_flushed(void)
+{
+	return flushed;
+}
+
+uint64_t record_found(void)
+{
+	return found;
+}
