@@ -42,7 +42,8 @@ void q35_power_button(struct machine *m);
 
 /* A boot without firmware: opens 0xc0000-0xfffff as RAM, turns ECAM and power
  * management on, routes the PIRQ lines to ISA 10 and 11, places all BARs and
- * enables decoding.  After each reset, before the guest runs. */
+ * enables decoding.  After each reset, before the guest runs; the caller
+ * commits the map (bus_commit). */
 void q35_direct_setup(struct machine *m);
 
 #endif

@@ -8,8 +8,16 @@
 
 #include <stdint.h>
 
+#include "core/bus.h"
+
+struct device;
 struct device_class;
 struct machine;
+
+/* In create: nr ports from port on, enabled, under the device's lock; the
+ * handlers' opaque is dev. */
+void isa_ports_add(struct device *dev, struct bus_ports *p, const char *name,
+		   uint16_t port, uint16_t nr, const struct bus_ops *ops);
 
 /* MC146818 clock and CMOS memory, ports 0x70-0x71, GSI 8.  Memory sizes are
  * filled from the machine. */
