@@ -247,6 +247,7 @@ static const struct key disk_keys[] = {
 	{.name = "bus", .type = KEY_CALL, .call = get_bus},
 	KEY(disk_parse, "cdrom", KEY_BOOL, d.cdrom),
 	KEY(disk_parse, "readonly", KEY_BOOL, d.readonly),
+	KEY(disk_parse, "scratch", KEY_BOOL, d.scratch),
 };
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))

@@ -36,6 +36,7 @@ struct vm_disk_config {
 	char cache[16];		/* a preset's name; empty: writeback */
 	enum vm_disk_bus bus;
 	bool cdrom, readonly;
+	bool scratch; /* writes go to a copy that ends with the machine */
 };
 
 struct vm_config {

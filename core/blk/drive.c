@@ -33,7 +33,7 @@ struct drive {
 	struct bell *bell;
 	struct log *log;
 	enum drive_preset preset;
-	bool readonly, attached;
+	bool readonly, scratch, attached;
 	char path[1024];
 	const struct blk_file_ops *ops;
 	struct blk_file file;
@@ -412,6 +412,7 @@ static int open_medium(struct drive *d, const char *path, struct blk_file *file,
 {
 	struct blk_file_flags flags = {
 		.readonly = d->readonly,
+		.scratch = d->scratch,
 		.direct = presets[d->preset].direct,
 	};
 
@@ -479,6 +480,7 @@ drive_alloc(struct loop *loop, const struct drive_config *cfg, struct log *log)
 	d->log = log;
 	d->preset = cfg->preset;
 	d->readonly = cfg->readonly;
+	d->scratch = cfg->scratch;
 	d->wce = presets[cfg->preset].wce;
 	d->file.fd = -1;
 	pthread_mutex_init(&d->lock, NULL);

@@ -43,6 +43,7 @@ struct drive_config {
 	const char *format; /* "raw" */
 	enum drive_preset preset;
 	bool readonly;
+	bool scratch; /* writes go to a private copy that ends with the drive */
 };
 
 enum drive_op {

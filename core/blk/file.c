@@ -211,7 +211,8 @@ int blk_file_open(struct blk_file *f, const char *path,
 		.readonly = flags.readonly,
 		.direct = flags.direct,
 	};
-	f->fd = ops->open(path, open_flags);
+	f->fd = flags.scratch ? blk_scratch_open(path, open_flags)
+			      : ops->open(path, open_flags);
 	if (f->fd == -EINVAL && flags.direct)
 		return refuse_direct(path, e);
 	if (f->fd < 0)

@@ -45,8 +45,13 @@ struct blk_file {
 };
 
 struct blk_file_flags {
-	bool readonly, direct;
+	bool readonly, direct, scratch;
 };
+
+/* A descriptor of a nameless copy of the image at path, in $TMPDIR or
+ * /var/tmp; it is gone when closed.  Holes stay holes.  flags: O_CLOEXEC and
+ * O_DIRECT count.  -errno on failure. */
+int blk_scratch_open(const char *path, int flags);
 
 /* 0, or -errno with a sentence that names the path, what stood in the way
  * (for O_DIRECT: the file system) and what to do.  Missing locks are only

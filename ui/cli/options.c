@@ -69,6 +69,8 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 {
 	if (!strcmp(text, "readonly")) {
 		d->readonly = true;
+	} else if (!strcmp(text, "scratch")) {
+		d->scratch = true;
 	} else if (!strcmp(text, "bus=virtio")) {
 		d->bus = VM_DISK_VIRTIO;
 	} else if (!strcmp(text, "bus=ahci")) {
@@ -82,8 +84,8 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 	} else {
 		return error_set(e, -EINVAL,
 				 "--disk: '%s' is not known; there are "
-				 "bus=virtio|ahci, cache=MODE, format=raw and "
-				 "readonly",
+				 "bus=virtio|ahci, cache=MODE, format=raw, "
+				 "readonly and scratch",
 				 text);
 	}
 	return 0;
@@ -198,6 +200,7 @@ const char run_options_help[] =
 	"  --initrd FILE          its initial RAM disk\n"
 	"  --append TEXT          its command line\n"
 	"  --disk FILE[,PROP...]  a disk: bus=virtio|ahci, readonly,\n"
+	"                         scratch (writes go to a copy),\n"
 	"                         cache=writeback|none|writethrough|\n"
 	"                         directsync|unsafe, format=raw\n"
 	"  --cdrom FILE           a CD-ROM image\n"
