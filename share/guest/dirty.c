@@ -173,6 +173,21 @@ uint64_t dirty_sum(void)
 	return sum;
 }
 
+bool dirty_break_page(void)
+{
+	for (uint64_t i = 0; i < reached; i++) {
+		if (sequences[i]) {
+			volatile uint64_t *page =
+				(volatile uint64_t *)memory_ram_page(i);
+
+			page[STRIDE / sizeof(*page)]++;
+			print("broke page=0x%lx", (uint64_t)page);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* The first word that is wrong, or WORDS. */
 static unsigned check_page(uint64_t index, const volatile uint64_t *page)
 {

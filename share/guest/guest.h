@@ -242,6 +242,7 @@ uint64_t dirty_span(void);	    /* pages */
 uint64_t dirty_count(void);	    /* pages written since the start */
 uint64_t dirty_sum(void);	    /* of the checksums that memory must hold */
 bool dirty_verify(uint64_t *pages); /* prints `verify ...` */
+bool dirty_break_page(void);	    /* so that a verification fails */
 uint64_t dirty_cpu_count(unsigned cpu);
 /* A number that changes when pages in the part-th of nr parts are written. */
 uint64_t dirty_part_mark(unsigned part, unsigned nr);

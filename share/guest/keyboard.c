@@ -12,7 +12,9 @@ enum {
 	CODE_EXTENDED = 0xe0,
 	CODE_RELEASE = 0x80,
 	CODE_SHIFT_LEFT = 0x2a,
-	CODE_SHIFT_RIGHT = 0x36
+	CODE_SHIFT_RIGHT = 0x36,
+	CODE_PAD_MINUS = 0x4a,
+	CODE_PAD_PLUS = 0x4e
 };
 
 static const char plain[] =
@@ -109,7 +111,11 @@ bool keyboard_read(unsigned *scancode, char *c)
 			continue;
 		*scancode = was_extended ? CODE_EXTENDED << 8 | code : code;
 		*c = '\0';
-		if (!was_extended && code < sizeof(plain) - 1)
+		if (code == CODE_PAD_PLUS)
+			*c = '+';
+		else if (code == CODE_PAD_MINUS)
+			*c = '-';
+		else if (!was_extended && code < sizeof(plain) - 1)
 			*c = shift ? shifted[code] : plain[code];
 		return true;
 	}

@@ -73,6 +73,10 @@ static void act(char c)
 	case '[':
 		dirty_change_span(-1);
 		break;
+	case 'b':
+		if (!dirty_break_page())
+			print("broke none");
+		return;
 	case 'v':
 		verify();
 		return;

@@ -11,20 +11,23 @@
 #define BANNER	 0x1f
 #define HELP	 0x07
 #define KEY	 0x0e
+#define ALARM	 0x4f
 
 static uint16_t marks[MAP_ROWS * MAP_COLS];
 static uint8_t heat[MAP_ROWS * MAP_COLS];
 static const char heat_letters[] = {'.', ':', 'o', 'O'};
 static const uint8_t heat_colours[] = {0x08, 0x09, 0x0a, 0x0e};
 static unsigned bar;
+static bool verified, verified_ok;
+static uint64_t verified_pages;
 
 static void draw_help(void)
 {
 	static const char *const lines[] = {
-		"d dirty on/off   + - rate   [ ] span   v verify   "
-		"w disk writing   c write cache",
-		"g graphics/text   a animation   x wild accesses   "
-		"s status line",
+		"d dirtying   + - rate   [ ] span   v verify   "
+		"w disk writing   c cache",
+		"g graphics or text   a animation   x wild accesses   "
+		"b break a page   s status",
 		"p triple fault   r reset   o power off   e exit",
 	};
 
@@ -62,14 +65,20 @@ void panel_beat(void)
 		    dirty_is_on() ? "on" : "off");
 	screen_text(4, 12, VALUE, "%lu pages", dirty_count());
 	screen_text(5, 12, VALUE, "%016lx", dirty_sum());
+	if (verified)
+		screen_text(6, 12, verified_ok ? VALUE : ALARM,
+			    "%s, %lu pages   ", verified_ok ? "ok" : "BAD",
+			    verified_pages);
 	screen_text(7, 12, VALUE, "wrote %lu, flushed %lu, found %lu  ",
 		    record_written(), record_flushed(), record_found());
 }
 
 void panel_verified(bool ok, uint64_t pages)
 {
-	screen_text(6, 12, ok ? VALUE : 0x4f, "%s, %lu pages   ",
-		    ok ? "ok" : "BAD", pages);
+	verified = true;
+	verified_ok = ok;
+	verified_pages = pages;
+	panel_beat();
 }
 
 void panel_key(const char *code, const char *name)

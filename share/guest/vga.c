@@ -38,9 +38,9 @@ static uint64_t framebuffer;
 static bool graphics;
 
 static const uint8_t text_crtc[] = {0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf,
-				    0x1f, 0x00, 0x4f, 0x0d, 0x0e, 0x20, 0x00,
-				    0x00, 0x00, 0x00, 0x9c, 0x8e, 0x8f, 0x28,
-				    0x1f, 0x96, 0xb9, 0xa3, 0xff};
+				    0x1f, 0x00, 0x4f, 0x2d, 0x0e, 0x00, 0x00,
+				    0x00, 0x00, 0x9c, 0x8e, 0x8f, 0x28, 0x1f,
+				    0x96, 0xb9, 0xa3, 0xff};
 static const uint8_t text_sequencer[] = {0x03, 0x00, 0x03, 0x00, 0x02};
 static const uint8_t text_graphics[] = {0x00, 0x00, 0x00, 0x00, 0x00,
 					0x10, 0x0e, 0x00, 0xff};
@@ -70,6 +70,19 @@ static bool has_dispi(void)
 	return (get_dispi(DISPI_ID) & 0xfff0) == 0xb0c0;
 }
 
+/* Five dots of the y-th of 16 lines: seven rows twice, some letters lower. */
+static unsigned letter_line(char c, unsigned y)
+{
+	unsigned drop = c == 'g' || c == 'j' || c == 'p' || c == 'q' ||
+					c == 'y' || c == ','
+				? 2
+				: 0;
+
+	if (c < ' ' || c > '~' || y < drop || y >= drop + 14)
+		return 0;
+	return font_rows[c - ' '][(y - drop) / 2];
+}
+
 static void load_font(void)
 {
 	uint8_t *letters = (uint8_t *)FONT_PLANE;
@@ -80,10 +93,10 @@ static void load_font(void)
 	set_indexed(GRAPHICS, 5, 0x00);
 	set_indexed(GRAPHICS, 6, 0x04);
 	for (unsigned c = ' '; c <= '~'; c++) {
-		uint8_t rows[16] = {0};
+		uint8_t rows[16];
 
-		for (unsigned y = 0; y < 14; y++)
-			rows[y + 1] = (uint8_t)(font_rows[c - ' '][y / 2] << 2);
+		for (unsigned y = 0; y < 16; y++)
+			rows[y] = (uint8_t)(letter_line((char)c, y) << 2);
 		memcpy(letters + c * 32, rows, sizeof(rows));
 	}
 	set_indexed(SEQUENCER, 2, 0x03);
@@ -195,16 +208,12 @@ void vga_glyph(unsigned col, unsigned row, char c, uint32_t fore, uint32_t back)
 		(volatile uint64_t *)(framebuffer +
 				      (row * 16 * WIDTH + col * 8) * 4);
 	uint64_t pairs[4];
-	const uint8_t *dots;
 
 	for (unsigned i = 0; i < 4; i++)
 		pairs[i] = (uint64_t)(i & 1 ? fore : back) << 32 |
 			   (i & 2 ? fore : back);
-	dots = font_rows[c >= ' ' && c <= '~' ? c - ' ' : 0];
 	for (unsigned y = 0; y < 16; y++, at += WIDTH / 2) {
-		/* A dot more on the left, two on the right; seven rows twice.
-		 */
-		unsigned bits = y && y < 15 ? dots[(y - 1) / 2] << 2 : 0;
+		unsigned bits = letter_line(c, y) << 2;
 
 		for (unsigned i = 0; i < 4; i++)
 			at[i] = pairs[bits >> (6 - 2 * i) & 3];
