@@ -3,7 +3,7 @@
  * MADT (CPUs, IOAPIC, ISA overrides), MCFG (ECAM) and the _S5_ package, whose
  * bytes are looked for in the DSDT.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 struct header {
 	char signature[4];

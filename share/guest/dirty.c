@@ -10,7 +10,7 @@
  * Each CPU writes its own part of the span; CPU 0 alone changes rate and span
  * and verifies, with the others parked.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define WORDS	  8
 #define STRIDE	  512

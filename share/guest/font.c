@@ -1,5 +1,5 @@
 /* Letters of five by seven dots; bit 4 of a row is its left dot. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 /* clang-format off */
 const uint8_t font_rows[95][7] = {

@@ -2,7 +2,7 @@
  * The descriptor table, the two PICs (remapped; used with irq=pic) and the
  * IOAPIC.  Every vector has at most one handler.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define VECTORS	   64
 #define PIC_MASTER 0x20

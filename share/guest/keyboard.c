@@ -1,5 +1,5 @@
 /* The PS/2 keyboard: scan codes of set 1, which the i8042 translates to. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define DATA	0x60
 #define CONTROL 0x64

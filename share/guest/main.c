@@ -1,5 +1,5 @@
 /* Puts the parts together and runs the loop on CPU 0. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define FRAMES 8 /* of animation a second */
 
@@ -21,12 +21,62 @@ static void beat(void)
 	panel_beat();
 }
 
+static void status(void)
+{
+	print("status dirty=%u rate=%lu span=%lu disk=%u wrote=%lu flushed=%lu",
+	      dirty_is_on(), dirty_rate(), dirty_span() * PAGE / MIB,
+	      record_is_writing(), record_written(), record_flushed());
+	panel_beat();
+}
+
 static void verify(void)
 {
 	uint64_t pages;
 	bool ok = dirty_verify(&pages);
 
 	panel_verified(ok, pages);
+}
+
+static void toggle_dirty(void)
+{
+	dirty_set_on(!dirty_is_on());
+	status();
+}
+
+static void raise_rate(void)
+{
+	dirty_change_rate(1);
+	status();
+}
+
+static void lower_rate(void)
+{
+	dirty_change_rate(-1);
+	status();
+}
+
+static void grow_span(void)
+{
+	dirty_change_span(1);
+	status();
+}
+
+static void shrink_span(void)
+{
+	dirty_change_span(-1);
+	status();
+}
+
+static void break_page(void)
+{
+	if (!dirty_break_page())
+		print("broke none");
+}
+
+static void toggle_writing(void)
+{
+	record_set_writing(!record_is_writing());
+	status();
 }
 
 static void toggle_cache(void)
@@ -47,69 +97,34 @@ static void toggle_graphics(void)
 	print("screen %s", vga_is_graphics() ? "640x480" : "text");
 }
 
-static void status(void)
+static void toggle_animation(void)
 {
-	print("status dirty=%u rate=%lu span=%lu disk=%u wrote=%lu flushed=%lu",
-	      dirty_is_on(), dirty_rate(), dirty_span() * PAGE / MIB,
-	      record_is_writing(), record_written(), record_flushed());
+	animated = !animated;
 }
 
-static void act(char c)
+static void leave(void)
 {
-	switch (c) {
-	case 'd':
-		dirty_set_on(!dirty_is_on());
-		break;
-	case '+':
-	case '=':
-		dirty_change_rate(1);
-		break;
-	case '-':
-		dirty_change_rate(-1);
-		break;
-	case ']':
-		dirty_change_span(1);
-		break;
-	case '[':
-		dirty_change_span(-1);
-		break;
-	case 'b':
-		if (!dirty_break_page())
-			print("broke none");
-		return;
-	case 'v':
-		verify();
-		return;
-	case 'w':
-		record_set_writing(!record_is_writing());
-		break;
-	case 'c':
-		toggle_cache();
-		return;
-	case 'g':
-		toggle_graphics();
-		return;
-	case 'a':
-		animated = !animated;
-		return;
-	case 'x':
-		wild_run();
-		return;
-	case 'p':
-		power_triple_fault();
-	case 'r':
-		power_reset();
-	case 'o':
-		power_off();
-	case 'e':
-		power_exit((uint8_t)option_number("exit", 0));
-	case 's':
-		break;
-	default:
-		return;
+	power_exit((uint8_t)option_number("exit", 0));
+}
+
+static const struct {
+	char key;
+	void (*run)(void);
+} commands[] = {
+	{'d', toggle_dirty}, {'+', raise_rate},	     {'=', raise_rate},
+	{'-', lower_rate},   {']', grow_span},	     {'[', shrink_span},
+	{'v', verify},	     {'b', break_page},	     {'w', toggle_writing},
+	{'c', toggle_cache}, {'g', toggle_graphics}, {'a', toggle_animation},
+	{'s', status},	     {'x', wild_run},	     {'p', power_triple_fault},
+	{'r', power_reset},  {'o', power_off},	     {'e', leave},
+};
+
+static void act(char key)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (commands[i].key == key)
+			commands[i].run();
 	}
-	status();
-	panel_beat();
 }
 
 /* A word for every key: tests read these lines. */

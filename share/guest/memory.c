@@ -4,7 +4,7 @@
  * dirtied is RAM from DIRTY_FROM on; below it are the guest itself and, from
  * TABLE_AT on, dirty.c's table of one number per page.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define TABLE_AT    (4 * MIB)
 #define DIRTY_FROM  (16 * MIB)

@@ -1,5 +1,5 @@
 /* The command line: words of name or name=value, a later one wins. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 static char line[512];
 

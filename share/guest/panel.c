@@ -1,5 +1,5 @@
 /* What the screen shows: state on each beat, the map of dirtying, the keys. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define MAP_ROW	 13
 #define MAP_COL	 8

@@ -3,7 +3,7 @@
  * BARs empty: pci_bar() then places them in a window that holds neither RAM nor
  * the ECAM area, one after the other.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define ADDRESS	    0xcf8
 #define DATA	    0xcfc

@@ -1,5 +1,5 @@
 /* Ways to end: off, out with a code, reset, triple fault, panic. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define DEBUG_EXIT   0x501
 #define GRACE_MS     2000

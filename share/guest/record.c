@@ -8,7 +8,7 @@
  * be there are the last nr_slots of them but for AHEAD, whose slots may
  * have been in the middle of being overwritten.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define MAGIC	     0x31434552314e4942
 #define MIX	     0x9e3779b97f4a7c15

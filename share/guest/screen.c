@@ -2,7 +2,7 @@
  * 80x25 cells, the same in text and graphics mode.  A copy of what is shown
  * makes unchanged cells free: an interpreted CPU feels every letter drawn.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define TEXT 0xb8000ul
 

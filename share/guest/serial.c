@@ -1,5 +1,5 @@
 /* COM1, a 16550 at 115200 8N1, written by polling, FIFO-full at a time. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define COM1 0x3f8
 #define FIFO 16

@@ -3,7 +3,7 @@
  * each with its own stack and local APIC tick.  They dirty their part of the
  * memory, or wait parked while CPU 0 needs it still.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define TRAMPOLINE_AT 0x8000ul
 #define STACK	      16384

@@ -1,5 +1,5 @@
 /* From the loader's start info to guest_main(): copies what it points to. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define START_MAGIC 0x336ec578
 

@@ -1,5 +1,5 @@
 /* Strings without a C library, and a small printf. */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 void *memcpy(void *to, const void *from, size_t len)
 {

@@ -4,7 +4,7 @@
  * interrupt, and secondary CPUs, which it does not reach, still use their
  * local APIC.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define LAPIC	  0xfee00000ul
 #define PIT_HZ	  1193182ul

@@ -3,7 +3,7 @@
  * framebuffer, or VGA text mode 3, programmed from nothing so that no video
  * BIOS is needed.  The letters of text mode are those of font.c, in plane 2.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define WIDTH	   640
 #define HEIGHT	   480

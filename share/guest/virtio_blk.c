@@ -3,7 +3,7 @@
  * say where the registers are, one split virtqueue, three descriptors to a
  * request.  Completions are polled; with MSI-X an interrupt ends the wait.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 #define QUEUE_MAX 64
 #define SLOT_MAX  16

@@ -3,7 +3,7 @@
  * no device, ROM, odd sizes and crossings.  A sound machine gives all ones or
  * ignores them, and goes on.
  */
-#include "guest.h"
+#include "share/guest/guest.h"
 
 static unsigned nr_accesses;
 
