@@ -6,8 +6,9 @@
  * asks the irq_source when the guest can take one.  An engine that offers
  * struct accel_fast delivers lines, messages and eventfds itself.
  *
- * Thread rule: vm_* by the thread that builds the machine; slot_* with the
- * world stopped, slot_dirty under the memory module's lock; vcpu calls by the
+ * Thread rule: vm_* by the thread that builds the machine; slot_set with the
+ * world stopped (a change of log_dirty alone: any time), slot_set and
+ * slot_dirty under the memory module's lock; vcpu calls by the
  * vCPU's thread, except kick [any] and state with the vCPU stopped.
  */
 #ifndef CORE_ACCEL_H
@@ -73,7 +74,12 @@ struct accel_ops {
 			       size_t text_len);
 	/* [any] Makes run() return; a kick before run() starts isn't lost. */
 	void (*kick)(struct accel_vcpu *vcpu);
-	/* All guest-visible state of a stopped vCPU. 0 or -errno. */
+	/* Address of the next instruction of a stopped vCPU; [its thread] too
+	 * right after run(). */
+	uint64_t (*rip)(struct accel_vcpu *vcpu);
+	/* All guest-visible state of a stopped vCPU. 0 or -errno.  Parts that
+	 * this host can't restore and a guest can live without are named in
+	 * e->msg with 0 returned. */
 	int (*vcpu_state)(struct accel_vcpu *vcpu, enum accel_dir dir,
 			  struct vcpu_state *state, struct error *e);
 	/* Optional: what the engine does faster than user space. */

@@ -152,6 +152,8 @@ uint64_t mem_client_take(struct mem_client *c, struct ram_block *block,
 struct mem *mem_create(const struct accel_ops *accel, struct accel_vm *vm,
 		       struct world *world, struct log *log, struct error *e);
 void mem_destroy(struct mem *mem); /* NULL is fine */
+/* What the map's readers take part in. */
+struct world *mem_world(const struct mem *mem);
 
 enum mem_event_kind { MEM_SLOT_CREATED, MEM_SLOT_DESTROYED, MEM_SLOT_FLAGS };
 

@@ -11,6 +11,7 @@
 #define CORE_VCPU_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/accel.h"
@@ -50,7 +51,9 @@ struct vcpu_set *vcpu_set_create(const struct accel_ops *accel,
 void vcpu_set_destroy(struct vcpu_set *set); /* stops them; NULL is fine */
 unsigned vcpu_set_count(const struct vcpu_set *set);
 
-/* Returns when no vCPU runs guest code or a handler / lets them go. */
+/* Returns when no vCPU runs guest code or a handler / lets them go.  The
+ * caller may be inside the world (it counts as outside while it waits: the
+ * memory map may change), but must not have it stopped. */
 void vcpu_set_pause(struct vcpu_set *set);
 void vcpu_set_resume(struct vcpu_set *set);
 /* Paused: power-on state (the boot CPU at the reset vector, others waiting
@@ -59,6 +62,10 @@ int vcpu_set_reset(struct vcpu_set *set, struct error *e);
 /* Paused: all guest-visible state of one vCPU. */
 int vcpu_state_copy(struct vcpu_set *set, unsigned index, enum accel_dir dir,
 		    struct vcpu_state *state, struct error *e);
+/* [its thread or paused] Registers and the instruction bytes of one vCPU as
+ * lines of text. */
+void vcpu_describe(struct vcpu_set *set, unsigned index, char *text,
+		   size_t len);
 void vcpu_status_copy(struct vcpu_set *set, unsigned index,
 		      struct vcpu_status *out);
 
