@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/drive.h"
 #include "core/error.h"
 #include "core/vm.h"
 
@@ -66,33 +67,20 @@ bad:
 			 text);
 }
 
-int config_cache_preset(const char *name)
-{
-	static const char *const names[] = {"writeback", "none", "writethrough",
-					    "directsync", "unsafe"};
-
-	if (!*name)
-		return 0;
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (!strcmp(names[i], name))
-			return (int)i;
-	return -EINVAL;
-}
-
 static int check_disk(const struct vm_disk_config *d, unsigned i,
 		      struct error *e)
 {
+	enum drive_preset preset;
+	int r;
+
 	if (*d->format && strcmp(d->format, "raw"))
 		return error_set(e, -EINVAL,
 				 "disk %u: format '%s' is not known; allowed: "
 				 "raw",
 				 i, d->format);
-	if (config_cache_preset(d->cache) < 0)
-		return error_set(e, -EINVAL,
-				 "disk %u: cache '%s' is not known; allowed: "
-				 "writeback, none, writethrough, directsync, "
-				 "unsafe",
-				 i, d->cache);
+	r = drive_preset_parse(d->cache, &preset, e);
+	if (r)
+		return error_prefix(e, r, "disk %u", i);
 	if (d->cdrom && d->bus != VM_DISK_AHCI)
 		return error_set(e, -EINVAL,
 				 "disk %u: a CD-ROM drive sits on the ahci "
@@ -103,7 +91,23 @@ static int check_disk(const struct vm_disk_config *d, unsigned i,
 				 "disk %u: no path; only a CD-ROM drive may be "
 				 "empty",
 				 i);
+	if (d->cdrom && d->scratch)
+		return error_set(e, -EINVAL,
+				 "disk %u: nothing is written to a CD-ROM, so "
+				 "there is nothing to keep apart with scratch",
+				 i);
 	return 0;
+}
+
+static int check_serial(const char *serial, struct error *e)
+{
+	if (!*serial || !strcmp(serial, "stdio") || !strcmp(serial, "none") ||
+	    (!strncmp(serial, "file:", 5) && serial[5]))
+		return 0;
+	return error_set(e, -EINVAL,
+			 "serial '%.80s' is not known; allowed: stdio, none, "
+			 "file:PATH",
+			 serial);
 }
 
 static int check_boot(const struct vm_config *cfg, struct error *e)
@@ -150,5 +154,6 @@ int config_check(const struct vm_config *cfg, struct error *e)
 		if (r)
 			return r;
 	}
-	return check_boot(cfg, e);
+	r = check_serial(cfg->serial, e);
+	return r ? r : check_boot(cfg, e);
 }

@@ -14,8 +14,4 @@ struct vm_config;
 /* 0, or -EINVAL with a sentence about what does not fit and what would. */
 int config_check(const struct vm_config *cfg, struct error *e);
 
-/* Index of a cache preset's name in the order of enum drive_preset; empty is
- * writeback; -EINVAL when there is none of that name. */
-int config_cache_preset(const char *name);
-
 #endif

@@ -248,6 +248,7 @@ static const struct key disk_keys[] = {
 	KEY(disk_parse, "cdrom", KEY_BOOL, d.cdrom),
 	KEY(disk_parse, "readonly", KEY_BOOL, d.readonly),
 	KEY(disk_parse, "scratch", KEY_BOOL, d.scratch),
+	KEY(disk_parse, "scratch", KEY_BOOL, d.scratch),
 };
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))
@@ -307,6 +308,7 @@ static const struct key machine_keys[] = {
 	KEY(vm_config, "tablet", KEY_BOOL, tablet),
 	KEY(vm_config, "rng", KEY_BOOL, rng),
 	KEY(vm_config, "debug_exit", KEY_BOOL, debug_exit),
+	KEY(vm_config, "serial", KEY_TEXT, serial),
 	KEY(vm_config, "vnc", KEY_TEXT, vnc),
 	KEY(vm_config, "vnc_password_file", KEY_PATH, vnc_password_file),
 };

@@ -5,9 +5,9 @@
  * list of classes is core/hw/classes.c.  A device is made by its class's create
  * and only then loaded with state: there is no other way to make one.
  *
- * Thread rule: create, destroy, reset, quiesce on the main loop with the world
- * stopped (or before the machine starts).  Register handlers run under
- * dev->lock.  Order of locks: device, console, memory, log; at most one device
+ * Thread rule: create, destroy, reset, quiesce, loaded on the main loop with
+ * the world stopped (or before the machine starts).  Register handlers run
+ * under dev->lock; so does reset, because input may still arrive.  Order of locks: device, console, memory, log; at most one device
  * lock at a time; never across a call that can sleep, nor a drive_* call.
  */
 #ifndef CORE_DEVICE_H
