@@ -7,8 +7,9 @@
  *
  * Thread rule: create, destroy, reset, quiesce, loaded on the main loop with
  * the world stopped (or before the machine starts).  Register handlers run
- * under dev->lock; so does reset, because input may still arrive.  Order of locks: device, console, memory, log; at most one device
- * lock at a time; never across a call that can sleep, nor a drive_* call.
+ * under dev->lock; so does reset, because input may still arrive.  Order of
+ * locks: device, console, memory, log; at most one device lock at a time; never
+ * across a call that can sleep, nor a drive_* call.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "core/config.h"
+#include "core/vm_config.h"
 #include "core/error.h"
 #include "core/vm.h"
 

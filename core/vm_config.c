@@ -1,5 +1,5 @@
 /* What makes a machine's description valid, and its defaults. */
-#include "core/config.h"
+#include "core/vm_config.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,12 +1,12 @@
 /*
- * config: what the machine's builder asks about a machine's description.
+ * vm_config: what the machine's builder asks about a machine's description.
  *
  * Loading and parsing are in vm.h, for front ends; here is what decides
  * whether a description can be built, whoever wrote it.
  * Thread rule: data only, [any].
  */
-#ifndef CORE_CONFIG_H
-#define CORE_CONFIG_H
+#ifndef CORE_VM_CONFIG_H
+#define CORE_VM_CONFIG_H
 
 struct error;
 struct vm_config;

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core/config.h"
+#include "core/vm_config.h"
 #include "core/error.h"
 #include "core/vm.h"
 
