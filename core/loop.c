@@ -40,6 +40,9 @@ struct loop {
 
 	struct epoll_event batch[LOOP_BATCH];
 	int batch_len;
+	/* Atomic: grows with each removed watch.  A batch fetched before a
+	 * thread that had stopped the world removed one is thrown away. */
+	unsigned removals;
 };
 
 uint64_t loop_now_ns(void)
@@ -87,6 +90,8 @@ void loop_fd_remove(struct loop *loop, struct loop_fd *w)
 	for (int i = 0; i < loop->batch_len; i++)
 		if (loop->batch[i].data.ptr == w)
 			loop->batch[i].data.ptr = NULL;
+	if (!loop_is_current(loop))
+		__atomic_fetch_add(&loop->removals, 1, __ATOMIC_RELEASE);
 }
 
 /* ---- posted work ---- */
@@ -298,14 +303,20 @@ static void *loop_thread(void *arg)
 	struct loop *loop = arg;
 
 	while (!loop->stopping) {
+		unsigned seen =
+			__atomic_load_n(&loop->removals, __ATOMIC_ACQUIRE);
 		int n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH, -1);
 
 		if (n <= 0)
 			continue;
 		if (loop->world)
 			world_enter(loop->world, &loop->member);
-		loop->batch_len = n;
-		run_batch(loop);
+		/* Nothing is lost: watches are level triggered. */
+		if (__atomic_load_n(&loop->removals, __ATOMIC_ACQUIRE) ==
+		    seen) {
+			loop->batch_len = n;
+			run_batch(loop);
+		}
 		if (loop->world)
 			world_leave(loop->world, &loop->member);
 	}

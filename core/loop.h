@@ -6,7 +6,8 @@
  * callbacks and outside while it sleeps.
  *
  * Thread rule: calls marked [any] may come from any thread, all others from
- * the loop's own thread or while the loop is not started.
+ * the loop's own thread, while the loop is not started, or by a thread that
+ * has stopped the world which the loop is part of.
  */
 #ifndef CORE_LOOP_H
 #define CORE_LOOP_H
@@ -63,7 +64,8 @@ void loop_post(struct loop *loop, struct loop_work *work);
 
 /* [any but its own thread] Runs fn on the loop and waits for it to return.
  * Only for set-up, tear-down and the UI's rare questions: never from a vCPU
- * or from another loop that is counted as running. */
+ * or from another loop that is counted as running (who stopped the world may
+ * touch what belongs to a loop without asking it). */
 void loop_call(struct loop *loop, loop_fn *fn, void *arg);
 
 /* [any] True on the loop's own thread (or when it isn't started). */
