@@ -1,0 +1,489 @@
+/*
+ * virtio-blk: virtio 1.2, 5.2.
+ *
+ * The loop takes a batch of chains under the device's lock, turns each into
+ * the request of its slot (slots are numbered like descriptors: nothing is
+ * allocated), drops the lock and submits.  A completion takes the lock to
+ * store the status byte and the used element.  A request that outlived a reset
+ * is recognised by its epoch and answers nobody.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/blk/drive.h"
+#include "core/error.h"
+#include "core/hw/virtio/virtio.h"
+
+#define QUEUE_LEN 128
+#define SEG_MAX	  126
+/* Header, status, and pieces that the guest's memory map cuts. */
+#define SLOT_IOV (SEG_MAX + 2 + 8)
+
+#define SECTOR	     512u
+#define MAX_ZERO_LEN (1u << 31) /* bytes of one discard or write zeroes */
+#define SERIAL_LEN   20
+
+#define F_SEG_MAX      (1ull << 2)
+#define F_RO	       (1ull << 5)
+#define F_BLK_SIZE     (1ull << 6)
+#define F_FLUSH	       (1ull << 9)
+#define F_CONFIG_WCE   (1ull << 11)
+#define F_DISCARD      (1ull << 13)
+#define F_WRITE_ZEROES (1ull << 14)
+
+enum request_type {
+	T_IN = 0,
+	T_OUT = 1,
+	T_FLUSH = 4,
+	T_GET_ID = 8,
+	T_DISCARD = 11,
+	T_WRITE_ZEROES = 13
+};
+
+enum request_status { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
+
+/* struct virtio_blk_config, by offset. */
+#define CONFIG_LEN	 60
+#define CONFIG_WRITEBACK 32
+
+struct request_header {
+	uint32_t type, reserved;
+	uint64_t sector;
+};
+
+struct range {
+	uint64_t sector;
+	uint32_t nr_sectors, flags;
+};
+
+#define RANGE_UNMAP 1u
+
+struct virtio_blk;
+
+struct slot {
+	struct drive_req req;
+	struct virtio_blk *blk;
+	struct slot *next; /* of a batch */
+	struct vq_chain chain;
+	unsigned epoch;
+	bool busy;
+	struct iovec *data; /* within iov, after the header */
+	int nr_data;
+	uint8_t *status; /* host address of the status byte */
+	struct iovec iov[SLOT_IOV];
+};
+
+struct virtio_blk {
+	struct virtio_dev v; /* first */
+	struct drive *drive;
+	bool wce, wce_default; /* under the lock */
+	struct device_counter *requests, *errors;
+	struct slot *slots; /* QUEUE_LEN */
+};
+
+static struct virtio_blk *blk_of(struct virtio_dev *v)
+{
+	return (struct virtio_blk *)(void *)v;
+}
+
+/* ---- configuration: 5.2.4 ---- */
+
+static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
+			    unsigned len)
+{
+	struct virtio_blk *b = blk_of(v);
+	uint32_t block = drive_block_len(b->drive);
+	struct {
+		uint64_t capacity;
+		uint32_t size_max, seg_max, geometry, blk_size;
+		uint32_t topology[2];
+		uint8_t writeback, unused0;
+		uint16_t nr_queues;
+		uint32_t discard_max, discard_segs, discard_align;
+		uint32_t zeroes_max, zeroes_segs;
+		uint8_t may_unmap, unused1[3];
+	} c = {
+		.capacity = drive_len(b->drive) / SECTOR,
+		.seg_max = SEG_MAX,
+		.blk_size = block,
+		.writeback = b->wce,
+		.nr_queues = 1,
+		.discard_max = MAX_ZERO_LEN / SECTOR,
+		.discard_segs = 1,
+		.discard_align = block / SECTOR,
+		.zeroes_max = MAX_ZERO_LEN / SECTOR,
+		.zeroes_segs = 1,
+		.may_unmap = 1,
+	};
+
+	memcpy(buf, (const uint8_t *)&c + off, len);
+}
+
+static void blk_config_write(struct virtio_dev *v, unsigned off, uint32_t value,
+			     unsigned len)
+{
+	struct virtio_blk *b = blk_of(v);
+
+	if (off != CONFIG_WRITEBACK || len != 1 || !virtio_has(v, F_CONFIG_WCE))
+		return;
+	b->wce = value & 1;
+	virtio_poke(v, 0);
+}
+
+/* Without F_FLUSH a driver can't flush and relies on stable writes: 5.2.6.2. */
+static void blk_started(struct virtio_dev *v, bool on)
+{
+	struct virtio_blk *b = blk_of(v);
+
+	if (on && !virtio_has(v, F_FLUSH) && !virtio_has(v, F_CONFIG_WCE))
+		b->wce = false;
+}
+
+static void blk_reset(struct virtio_dev *v)
+{
+	struct virtio_blk *b = blk_of(v);
+
+	b->wce = b->wce_default;
+}
+
+/* ---- completion ---- */
+
+/* Locked: the driver gets its answer. */
+static void answer(struct virtio_blk *b, struct slot *s,
+		   enum request_status status, uint64_t stored)
+{
+	struct iovec byte = {.iov_base = s->status, .iov_len = 1};
+
+	*s->status = (uint8_t)status;
+	dma_mark_iov(b->v.pci.dev.m->mem, &byte, 1, 1);
+	s->busy = false;
+	device_count(b->requests, 1);
+	if (status != S_OK)
+		device_count(b->errors, 1);
+	virtio_push(&b->v, 0, s->chain.head, (uint32_t)(stored + 1));
+}
+
+static void blk_done(struct drive_req *req, int res)
+{
+	struct slot *s = req->opaque;
+	struct virtio_blk *b = s->blk;
+	uint64_t stored = 0;
+
+	if (!res && req->op == DRIVE_READ) {
+		stored = req->len;
+		dma_mark_iov(b->v.pci.dev.m->mem, s->data, s->nr_data, stored);
+	}
+	pthread_mutex_lock(&b->v.pci.dev.lock);
+	if (s->epoch == b->v.epoch) {
+		answer(b, s, res ? S_IOERR : S_OK, stored);
+		virtio_interrupt(&b->v, 0);
+	}
+	s->busy = false;
+	virtio_release(&b->v);
+	pthread_mutex_unlock(&b->v.pci.dev.lock);
+}
+
+/* ---- requests ---- */
+
+/* Cuts header and status byte off the chain; false: too short for them. */
+static bool slot_open(struct slot *s, struct request_header *h)
+{
+	struct vq_chain *c = &s->chain;
+	struct iovec *in = c->iov + c->nr_out;
+	struct iovec *last = in + c->nr_in - 1;
+
+	if (c->out_len < sizeof(*h) || !c->in_len)
+		return false;
+	iov_read(c->iov, c->nr_out, 0, h, sizeof(*h));
+	s->status = (uint8_t *)last->iov_base + last->iov_len - 1;
+	c->in_len--;
+	c->out_len -= sizeof(*h);
+	return true;
+}
+
+static void data_out(struct slot *s)
+{
+	s->data = s->chain.iov;
+	s->nr_data = s->chain.nr_out;
+	iov_drop_front(&s->data, &s->nr_data, sizeof(struct request_header));
+}
+
+static void data_in(struct slot *s)
+{
+	s->data = s->chain.iov + s->chain.nr_out;
+	s->nr_data = s->chain.nr_in;
+	iov_drop_back(s->data, &s->nr_data, 1);
+}
+
+/* READ and WRITE; the drive checks the range, except what would wrap here. */
+static int prepare_transfer(struct slot *s, enum drive_op op, uint64_t sector)
+{
+	if (sector > UINT64_MAX / SECTOR)
+		return S_IOERR;
+	if (op == DRIVE_READ)
+		data_in(s);
+	else
+		data_out(s);
+	s->req.off = sector * SECTOR;
+	s->req.len = op == DRIVE_READ ? s->chain.in_len : s->chain.out_len;
+	s->req.iov = s->data;
+	s->req.nr_iov = s->nr_data;
+	s->req.op = op;
+	/* The used length has 32 bits. */
+	return s->req.len > INT32_MAX ? S_IOERR : S_OK;
+}
+
+/* DISCARD and WRITE ZEROES: 5.2.6.1, one range. */
+static int prepare_range(struct slot *s, enum drive_op op)
+{
+	struct range r;
+
+	data_out(s);
+	if (s->chain.out_len != sizeof(r))
+		return S_UNSUPP;
+	iov_read(s->data, s->nr_data, 0, &r, sizeof(r));
+	if (r.flags & ~(op == DRIVE_WRITE_ZEROES ? RANGE_UNMAP : 0))
+		return S_UNSUPP;
+	if (r.sector > UINT64_MAX / SECTOR ||
+	    r.nr_sectors > MAX_ZERO_LEN / SECTOR)
+		return S_IOERR;
+	s->req.op = op;
+	s->req.off = r.sector * SECTOR;
+	s->req.len = (uint64_t)r.nr_sectors * SECTOR;
+	return S_OK;
+}
+
+/* Locked: the 20 bytes by which a guest tells its disks apart. */
+static void answer_id(struct virtio_blk *b, struct slot *s)
+{
+	char id[SERIAL_LEN] = {0};
+	uint64_t len =
+		s->chain.in_len < SERIAL_LEN ? s->chain.in_len : SERIAL_LEN;
+
+	memcpy(id, b->v.pci.dev.name, strnlen(b->v.pci.dev.name, SERIAL_LEN));
+	virtio_store(&b->v, &s->chain, 0, id, len);
+	answer(b, s, S_OK, len);
+}
+
+/* Locked: true when the slot is to be submitted, false when answered. */
+static bool prepare(struct virtio_blk *b, struct slot *s)
+{
+	struct request_header h;
+	int status;
+
+	if (!slot_open(s, &h)) {
+		virtio_fail(&b->v, "request without header or status byte");
+		return false;
+	}
+	s->req.fua = false;
+	s->req.iov = NULL;
+	s->req.nr_iov = 0;
+	s->req.off = s->req.len = 0;
+	switch (h.type) {
+	case T_IN:
+		status = prepare_transfer(s, DRIVE_READ, h.sector);
+		break;
+	case T_OUT:
+		status = prepare_transfer(s, DRIVE_WRITE, h.sector);
+		break;
+	case T_FLUSH:
+		s->req.op = DRIVE_FLUSH;
+		status = S_OK;
+		break;
+	case T_DISCARD:
+		status = prepare_range(s, DRIVE_DISCARD);
+		break;
+	case T_WRITE_ZEROES:
+		status = prepare_range(s, DRIVE_WRITE_ZEROES);
+		break;
+	case T_GET_ID:
+		answer_id(b, s);
+		return false;
+	default:
+		status = S_UNSUPP;
+	}
+	if (status != S_OK)
+		answer(b, s, (enum request_status)status, 0);
+	return status == S_OK;
+}
+
+/* Locked: the next chain, ready to submit; NULL with *more false at the end,
+ * with *more true when the chain was answered at once. */
+static struct slot *take(struct virtio_blk *b, bool *more)
+{
+	struct slot *s;
+	uint16_t head;
+
+	*more = virtio_next(&b->v, 0, &head);
+	if (!*more)
+		return NULL;
+	s = &b->slots[head];
+	if (s->busy) {
+		virtio_fail(&b->v, "descriptor made available twice");
+		return NULL;
+	}
+	s->chain.iov = s->iov;
+	s->chain.max = SLOT_IOV;
+	if (!virtio_walk(&b->v, 0, head, &s->chain))
+		return NULL;
+	s->busy = true;
+	s->epoch = b->v.epoch;
+	if (!prepare(b, s)) {
+		s->busy = false;
+		return NULL;
+	}
+	virtio_hold(&b->v);
+	return s;
+}
+
+/* Locked: all that is available, in order. */
+static struct slot *take_batch(struct virtio_blk *b)
+{
+	struct slot *first = NULL, **tail = &first, *s;
+	bool more = true;
+
+	do {
+		virtio_want_kicks(&b->v, 0, false);
+		do {
+			s = take(b, &more);
+			if (s) {
+				s->next = NULL;
+				*tail = s;
+				tail = &s->next;
+			}
+		} while (more);
+	} while (virtio_want_kicks(&b->v, 0, true));
+	virtio_interrupt(&b->v, 0);
+	return first;
+}
+
+static void blk_serve(struct virtio_dev *v, unsigned index)
+{
+	struct virtio_blk *b = blk_of(v);
+	struct slot *s, *next;
+	bool wce;
+
+	(void)index;
+	pthread_mutex_lock(&v->pci.dev.lock);
+	s = take_batch(b);
+	wce = b->wce;
+	pthread_mutex_unlock(&v->pci.dev.lock);
+	if (wce != drive_wce(b->drive))
+		drive_set_wce(b->drive, wce);
+	for (; s; s = next) {
+		next = s->next;
+		drive_submit(b->drive, &s->req);
+	}
+}
+
+/* ---- life ---- */
+
+static const struct virtio_device_class blk_type = {
+	.id = 2,
+	.class_code = 0x010000,
+	.nr_queues = 1,
+	.queue_len = QUEUE_LEN,
+	.config_len = CONFIG_LEN,
+	.config_read = blk_config_read,
+	.config_write = blk_config_write,
+	.serve = blk_serve,
+	.reset = blk_reset,
+	.started = blk_started,
+};
+
+static int slots_init(struct virtio_blk *b, struct error *e)
+{
+	b->slots = calloc(QUEUE_LEN, sizeof(*b->slots));
+	if (!b->slots)
+		return error_set(e, -ENOMEM, "no memory for requests");
+	for (unsigned i = 0; i < QUEUE_LEN; i++) {
+		b->slots[i].blk = b;
+		b->slots[i].req.done = blk_done;
+		b->slots[i].req.opaque = &b->slots[i];
+	}
+	return 0;
+}
+
+static int blk_create(struct device *dev, const struct device_args *args,
+		      struct error *e)
+{
+	static const struct drive_caps caps = {
+		.device = "virtio-blk-pci",
+		.wce = DRIVE_WCE_NEGOTIABLE,
+		.flush = true,
+		.discard = true,
+		.write_zeroes = true,
+	};
+	struct virtio_blk *b = (struct virtio_blk *)(void *)dev;
+	uint64_t features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_CONFIG_WCE;
+	int r;
+
+	if (!args->drive || !args->io)
+		return error_set(e, -EINVAL, "a disk needs an image");
+	r = drive_attach(args->drive, &caps, e);
+	if (r)
+		return r;
+	b->drive = args->drive;
+	b->wce = b->wce_default = drive_wce(b->drive);
+	features |=
+		drive_readonly(b->drive) ? F_RO : F_DISCARD | F_WRITE_ZEROES;
+	r = slots_init(b, e);
+	if (r)
+		return r;
+	b->requests = device_counter_add(dev, "requests");
+	b->errors = device_counter_add(dev, "errors");
+	r = virtio_init(&b->v, &blk_type, features, args->io, args, e);
+	if (r)
+		free(b->slots);
+	return r;
+}
+
+static void blk_quiesce(struct device *dev)
+{
+	struct virtio_blk *b = (struct virtio_blk *)(void *)dev;
+
+	drive_drain(b->drive);
+}
+
+static void blk_destroy(struct device *dev)
+{
+	struct virtio_blk *b = (struct virtio_blk *)(void *)dev;
+
+	blk_quiesce(dev);
+	virtio_fini(&b->v);
+	free(b->slots);
+}
+
+static void blk_device_reset(struct device *dev)
+{
+	blk_quiesce(dev);
+	virtio_device_reset(dev);
+}
+
+static const struct state_field blk_fields[] = {
+	STATE_STRUCTS(struct virtio_blk, v, 1, &virtio_dev_state),
+	STATE_FIELD(struct virtio_blk, wce),
+};
+
+static const struct state_desc blk_state = {
+	.name = "virtio-blk",
+	.version = 1,
+	.oldest = 1,
+	.fields = blk_fields,
+	.nr_fields = sizeof(blk_fields) / sizeof(blk_fields[0]),
+};
+
+const struct device_class virtio_blk_class = {
+	.name = "virtio-blk-pci",
+	.summary = "virtio disk",
+	.bus = DEVICE_ON_PCI,
+	.size = sizeof(struct virtio_blk),
+	.create = blk_create,
+	.destroy = blk_destroy,
+	.reset = blk_device_reset,
+	.quiesce = blk_quiesce,
+	.state = &blk_state,
+	.loaded = virtio_device_loaded,
+};

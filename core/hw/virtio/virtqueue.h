@@ -1,0 +1,88 @@
+/*
+ * virtqueue: the device's side of a split virtqueue (virtio 1.2, 2.7), with
+ * indirect descriptors and event index.
+ *
+ * Everything in guest memory is hostile and may change at any time: each value
+ * is read once and then checked.  Whatever can't be made sense of is -EINVAL
+ * or -EFAULT with a text; the queue's owner then fails the device.
+ *
+ * Thread rule: the owner's lock protects a queue; calls that touch guest
+ * memory by a member inside the world, or with the world stopped.
+ */
+#ifndef CORE_HW_VIRTIO_VIRTQUEUE_H
+#define CORE_HW_VIRTIO_VIRTQUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "core/memory.h"
+
+#define VIRTQUEUE_MAX_LEN 1024
+
+struct virtqueue {
+	uint16_t max_len; /* entries offered; a power of two */
+	/* What the driver set; fixed while enabled. */
+	uint16_t len;
+	uint64_t desc, avail, used; /* guest physical */
+	uint16_t vector;
+	bool enabled;
+	bool event_idx; /* negotiated */
+	/* Progress. */
+	uint16_t next_avail, next_used;
+	uint16_t signalled; /* next_used at the last interrupt */
+	bool signalled_valid;
+	/* Host views of the rings while enabled. */
+	uint8_t *desc_host, *avail_host, *used_host;
+};
+
+/* The buffers of one chain as host pieces; iov is the caller's. */
+struct vq_chain {
+	uint16_t head;
+	struct iovec *iov; /* driver's (out) pieces first, then device's (in) */
+	int max, nr_out, nr_in;
+	uint64_t out_len, in_len; /* bytes */
+};
+
+/* Back to power-on: disabled, nothing set. */
+void virtqueue_reset(struct virtqueue *q, uint16_t max_len);
+
+/* Maps the rings; 0, or -errno with *why set to a static text. */
+int virtqueue_enable(struct virtqueue *q, struct mem *mem, const char **why);
+
+/* Takes the next available chain's head: 1, 0 when there is none, -EINVAL
+ * with *why when the ring is broken. */
+int virtqueue_next(struct virtqueue *q, uint16_t *head, const char **why);
+
+/* Walks the chain at head into c (iov and max set by the caller): 0, or
+ * -errno with *why. */
+int virtqueue_walk(const struct virtqueue *q, struct mem *mem, uint16_t head,
+		   struct vq_chain *c, const char **why);
+
+/* Returns a chain after len bytes were stored into its in buffers. */
+void virtqueue_push(struct virtqueue *q, struct mem *mem, uint16_t head,
+		    uint32_t len);
+
+/* True when the driver wants an interrupt for what was pushed since the last
+ * call that returned true. */
+bool virtqueue_should_interrupt(struct virtqueue *q);
+
+/* Asks the driver to notify (or not to bother).  After asking, look at the
+ * ring once more: true when chains are waiting. */
+bool virtqueue_want_kicks(struct virtqueue *q, struct mem *mem, bool want);
+
+/* ---- pieces ---- */
+
+/* Copies len bytes out of the first nr pieces from byte off on; false when
+ * they are shorter. */
+bool iov_read(const struct iovec *iov, int nr, uint64_t off, void *buf,
+	      size_t len);
+/* The same in the other direction. */
+bool iov_write(const struct iovec *iov, int nr, uint64_t off, const void *buf,
+	       size_t len);
+/* Drops len bytes from the front: advances *iov, shortens *nr. */
+void iov_drop_front(struct iovec **iov, int *nr, uint64_t len);
+/* Drops len bytes from the end. */
+void iov_drop_back(struct iovec *iov, int *nr, uint64_t len);
+
+#endif
