@@ -1,0 +1,845 @@
+/* Drives over real files in a scratch folder, with counted and broken calls. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "core/blk/aio.h"
+#include "core/blk/drive.h"
+#include "core/blk/drive_int.h"
+#include "core/blk/file.h"
+#include "core/error.h"
+#include "core/loop.h"
+
+#define DISK_LEN (1u << 20)
+
+/* What the counted calls saw; reset by setup. The tests run one by one. */
+struct calls {
+	int syncs, sync_error;
+	int direct_refused, allocate_error;
+	int reads, unaligned;
+	int gate; /* reads wait for this eventfd when >= 0 */
+	char order[64];
+	int nr_order;
+};
+
+static struct calls calls;
+static pthread_mutex_t calls_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void note(char what)
+{
+	pthread_mutex_lock(&calls_lock);
+	if (calls.nr_order < (int)sizeof(calls.order) - 1)
+		calls.order[calls.nr_order++] = what;
+	pthread_mutex_unlock(&calls_lock);
+}
+
+static int counted_open(const char *path, int flags)
+{
+	if ((flags & O_DIRECT) && calls.direct_refused)
+		return -EINVAL;
+	return blk_file_host_ops.open(path, flags & ~O_DIRECT);
+}
+
+static ssize_t counted_readv(int fd, const struct iovec *iov, int nr, off_t off)
+{
+	uint64_t n;
+
+	calls.reads++;
+	if (calls.gate >= 0 && read(calls.gate, &n, sizeof(n)) != sizeof(n))
+		return -EIO;
+	for (int i = 0; i < nr; i++)
+		if (((uintptr_t)iov[i].iov_base | iov[i].iov_len |
+		     (uint64_t)off) &
+		    511)
+			calls.unaligned++;
+	return blk_file_host_ops.readv(fd, iov, nr, off);
+}
+
+static ssize_t counted_writev(int fd, const struct iovec *iov, int nr,
+			      off_t off)
+{
+	note('w');
+	return blk_file_host_ops.writev(fd, iov, nr, off);
+}
+
+static int counted_sync(int fd)
+{
+	note('s');
+	calls.syncs++;
+	if (calls.sync_error) {
+		int r = -calls.sync_error;
+
+		calls.sync_error = 0;
+		return r;
+	}
+	return blk_file_host_ops.sync(fd);
+}
+
+static int counted_allocate(int fd, int mode, off_t off, off_t len)
+{
+	if (calls.allocate_error)
+		return -calls.allocate_error;
+	return blk_file_host_ops.allocate(fd, mode, off, len);
+}
+
+static const struct blk_file_ops counted_ops = {
+	.open = counted_open,
+	.readv = counted_readv,
+	.writev = counted_writev,
+	.sync = counted_sync,
+	.allocate = counted_allocate,
+};
+
+struct fixture {
+	char dir[64], path[96];
+	struct loop *loop;
+	struct drive *drive;
+	struct error e;
+};
+
+static const struct drive_caps full_caps = {
+	.device = "test-disk",
+	.wce = DRIVE_WCE_NEGOTIABLE,
+	.flush = true,
+	.discard = true,
+	.write_zeroes = true,
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	int fd;
+
+	assert_non_null(f);
+	memset(&calls, 0, sizeof(calls));
+	calls.gate = -1;
+	snprintf(f->dir, sizeof(f->dir), "/tmp/test_drive.XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	snprintf(f->path, sizeof(f->path), "%s/a.img", f->dir);
+	fd = open(f->path, O_CREAT | O_RDWR, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, DISK_LEN), 0);
+	close(fd);
+	f->loop = loop_create("test", NULL, &f->e);
+	assert_non_null(f->loop);
+	assert_int_equal(loop_start(f->loop, &f->e), 0);
+	*state = f;
+	return 0;
+}
+
+static void do_close(void *arg)
+{
+	struct fixture *f = arg;
+
+	drive_close(f->drive);
+	f->drive = NULL;
+}
+
+static void close_drive(struct fixture *f)
+{
+	loop_call(f->loop, do_close, f);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	char cmd[128];
+
+	close_drive(f);
+	loop_destroy(f->loop);
+	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", f->dir);
+	assert_int_equal(system(cmd), 0);
+	free(f);
+	return 0;
+}
+
+struct open_call {
+	struct fixture *f;
+	struct drive_config cfg;
+	const struct drive_caps *caps;
+	struct drive *out;
+	int attach;
+};
+
+static void do_open(void *arg)
+{
+	struct open_call *c = arg;
+
+	c->out = drive_open_with(c->f->loop, &c->cfg, &counted_ops,
+				 &blk_aio_threads, NULL, &c->f->e);
+	if (c->out && c->caps)
+		c->attach = drive_attach(c->out, c->caps, &c->f->e);
+}
+
+static struct drive *open_with(struct fixture *f, enum drive_preset preset,
+			       bool readonly)
+{
+	struct open_call c = {
+		.f = f,
+		.cfg = {.path = f->path,
+			.preset = preset,
+			.readonly = readonly},
+		.caps = &full_caps,
+	};
+
+	loop_call(f->loop, do_open, &c);
+	assert_int_equal(c.attach, 0);
+	return c.out;
+}
+
+static void open_preset(struct fixture *f, enum drive_preset preset)
+{
+	f->drive = open_with(f, preset, false);
+	assert_non_null(f->drive);
+}
+
+/* ---- one request, from submission to completion ---- */
+
+struct call {
+	struct drive_req req;
+	struct iovec iov;
+	struct drive *drive;
+	int done_fd, res;
+	bool in_submit, too_early;
+	void (*then)(struct call *c);
+};
+
+static void call_done(struct drive_req *req, int res)
+{
+	struct call *c = req->opaque;
+	uint64_t one = 1;
+
+	c->res = res;
+	c->too_early = c->in_submit;
+	if (c->then)
+		c->then(c);
+	assert_int_equal(write(c->done_fd, &one, sizeof(one)), sizeof(one));
+}
+
+static void do_submit(void *arg)
+{
+	struct call *c = arg;
+
+	c->in_submit = true;
+	drive_submit(c->drive, &c->req);
+	c->in_submit = false;
+}
+
+static void start(struct fixture *f, struct call *c, enum drive_op op,
+		  void *buf, uint64_t off, uint64_t len)
+{
+	c->iov = (struct iovec){.iov_base = buf, .iov_len = len};
+	c->req.op = op;
+	c->req.off = off;
+	c->req.len = len;
+	c->req.iov = &c->iov;
+	c->req.nr_iov = buf ? 1 : 0;
+	c->req.done = call_done;
+	c->req.opaque = c;
+	c->drive = f->drive;
+	c->done_fd = eventfd(0, EFD_CLOEXEC);
+	loop_call(f->loop, do_submit, c);
+}
+
+static int finish(struct call *c)
+{
+	uint64_t n;
+
+	assert_int_equal(read(c->done_fd, &n, sizeof(n)), sizeof(n));
+	assert_int_equal(n, 1);
+	close(c->done_fd);
+	assert_false(c->too_early);
+	return c->res;
+}
+
+static int run(struct fixture *f, enum drive_op op, void *buf, uint64_t off,
+	       uint64_t len)
+{
+	struct call c = {.res = 1};
+
+	start(f, &c, op, buf, off, len);
+	return finish(&c);
+}
+
+/* ---- tests ---- */
+
+static void written_data_is_read_back(void **state)
+{
+	static const enum drive_preset all[] = {DRIVE_WRITEBACK, DRIVE_NONE,
+						DRIVE_WRITETHROUGH,
+						DRIVE_DIRECTSYNC, DRIVE_UNSAFE};
+	struct fixture *f = *state;
+	uint8_t out[4096], in[4096];
+	struct drive_stats st;
+
+	for (unsigned i = 0; i < 5; i++) {
+		open_preset(f, all[i]);
+		memset(out, (int)(0x11 + i), sizeof(out));
+		assert_int_equal(run(f, DRIVE_WRITE, out, 8192, 4096), 0);
+		assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
+		assert_int_equal(run(f, DRIVE_READ, in, 8192, 4096), 0);
+		assert_memory_equal(in, out, sizeof(in));
+		drive_stats_copy(f->drive, &st);
+		assert_int_equal(st.reads, 1);
+		assert_int_equal(st.writes, 1);
+		assert_int_equal(st.flushes, 1);
+		assert_int_equal(st.write_bytes, 4096);
+		assert_int_equal(drive_in_flight(f->drive), 0);
+		close_drive(f);
+	}
+}
+
+struct sync_row {
+	enum drive_preset preset;
+	int after_write, after_flush;
+	bool wce;
+};
+
+static void presets_sync_when_they_promise(void **state)
+{
+	static const struct sync_row rows[] = {
+		{DRIVE_WRITEBACK, 0, 1, true},
+		{DRIVE_NONE, 0, 1, true},
+		{DRIVE_WRITETHROUGH, 1, 2, false},
+		{DRIVE_DIRECTSYNC, 1, 2, false},
+		{DRIVE_UNSAFE, 0, 0, true},
+	};
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+
+	for (unsigned i = 0; i < 5; i++) {
+		open_preset(f, rows[i].preset);
+		assert_int_equal(drive_wce(f->drive), rows[i].wce);
+		calls.syncs = 0;
+		assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+		assert_int_equal(calls.syncs, rows[i].after_write);
+		assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
+		assert_int_equal(calls.syncs, rows[i].after_flush);
+		close_drive(f);
+	}
+}
+
+static void write_is_synced_after_not_before(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+
+	open_preset(f, DRIVE_WRITETHROUGH);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 512, 512), 0);
+	assert_string_equal(calls.order, "wsws");
+}
+
+static void fua_syncs_one_write(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+	struct call c = {.req.fua = true};
+
+	open_preset(f, DRIVE_WRITEBACK);
+	start(f, &c, DRIVE_WRITE, buf, 0, 512);
+	assert_int_equal(finish(&c), 0);
+	assert_int_equal(calls.syncs, 1);
+}
+
+static void do_wce_off(void *arg)
+{
+	drive_set_wce(arg, false);
+}
+
+static void do_wce_on(void *arg)
+{
+	drive_set_wce(arg, true);
+}
+
+static void guest_switches_the_write_cache(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+
+	open_preset(f, DRIVE_WRITEBACK);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	assert_int_equal(calls.syncs, 0);
+	loop_call(f->loop, do_wce_off, f->drive);
+	assert_false(drive_wce(f->drive));
+	/* The earlier write is made stable, then each new one. */
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
+	while (drive_in_flight(f->drive))
+		usleep(1000);
+	assert_int_equal(calls.syncs, 2);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	assert_int_equal(calls.syncs, 3);
+	loop_call(f->loop, do_wce_on, f->drive);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	assert_int_equal(calls.syncs, 3);
+}
+
+static void failed_sync_is_never_forgotten(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+
+	open_preset(f, DRIVE_WRITEBACK);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	calls.sync_error = EIO;
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), -EIO);
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), -EIO);
+	assert_int_equal(run(f, DRIVE_READ, buf, 0, 512), 0);
+}
+
+static void ranges_are_checked(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *buf = calloc(1, 8192);
+
+	open_preset(f, DRIVE_WRITEBACK);
+	assert_int_equal(drive_len(f->drive), DISK_LEN);
+	assert_int_equal(run(f, DRIVE_READ, buf, DISK_LEN - 512, 512), 0);
+	assert_int_equal(run(f, DRIVE_READ, buf, DISK_LEN - 512, 1024),
+			 -EINVAL);
+	assert_int_equal(run(f, DRIVE_READ, buf, DISK_LEN, 512), -EINVAL);
+	assert_int_equal(run(f, DRIVE_READ, buf, UINT64_MAX - 511, 512),
+			 -EINVAL);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 1, 512), -EINVAL);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 511), -EINVAL);
+	assert_int_equal(run(f, DRIVE_DISCARD, NULL, 0, UINT64_MAX - 511),
+			 -EINVAL);
+	assert_int_equal(run(f, DRIVE_WRITE_ZEROES, NULL, DISK_LEN, 512),
+			 -EINVAL);
+	free(buf);
+}
+
+static void iov_must_match_len(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[1024];
+	struct call c = {.res = 1};
+
+	open_preset(f, DRIVE_WRITEBACK);
+	start(f, &c, DRIVE_READ, buf, 0, 512);
+	assert_int_equal(finish(&c), 0);
+	c.iov.iov_len = 1024;
+	c.done_fd = eventfd(0, EFD_CLOEXEC);
+	loop_call(f->loop, do_submit, &c);
+	assert_int_equal(finish(&c), -EINVAL);
+}
+
+static void readonly_refuses_writes(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512];
+
+	f->drive = open_with(f, DRIVE_WRITEBACK, true);
+	assert_non_null(f->drive);
+	assert_true(drive_readonly(f->drive));
+	assert_int_equal(run(f, DRIVE_READ, buf, 0, 512), 0);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), -EROFS);
+	assert_int_equal(run(f, DRIVE_DISCARD, NULL, 0, 512), -EROFS);
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
+}
+
+static void an_image_has_one_writer(void **state)
+{
+	struct fixture *f = *state;
+	struct drive *first;
+
+	open_preset(f, DRIVE_WRITEBACK);
+	assert_null(open_with(f, DRIVE_WRITEBACK, false));
+	assert_int_equal(f->e.code, -EBUSY);
+	assert_non_null(strstr(f->e.msg, f->path));
+	assert_null(open_with(f, DRIVE_WRITEBACK, true));
+	assert_non_null(strstr(f->e.msg, "that writes to it"));
+	close_drive(f);
+	/* Readers share; then a writer must wait. */
+	first = open_with(f, DRIVE_WRITEBACK, true);
+	assert_non_null(first);
+	f->drive = open_with(f, DRIVE_WRITEBACK, true);
+	assert_non_null(f->drive);
+	assert_null(open_with(f, DRIVE_WRITEBACK, false));
+	close_drive(f);
+	f->drive = first;
+}
+
+static void direct_io_is_refused_by_name(void **state)
+{
+	struct fixture *f = *state;
+
+	calls.direct_refused = 1;
+	assert_null(open_with(f, DRIVE_NONE, false));
+	assert_int_equal(f->e.code, -EINVAL);
+	assert_non_null(strstr(f->e.msg, "O_DIRECT"));
+	assert_non_null(strstr(f->e.msg, "file system"));
+	assert_null(strstr(f->e.msg, "the this file system"));
+	assert_null(open_with(f, DRIVE_DIRECTSYNC, false));
+	open_preset(f, DRIVE_WRITETHROUGH);
+}
+
+static void missing_images_are_named(void **state)
+{
+	struct fixture *f = *state;
+
+	snprintf(f->path, sizeof(f->path), "%s/none.img", f->dir);
+	assert_null(open_with(f, DRIVE_WRITEBACK, false));
+	assert_int_equal(f->e.code, -ENOENT);
+	assert_non_null(strstr(f->e.msg, "none.img"));
+	snprintf(f->path, sizeof(f->path), "%s", f->dir);
+	assert_null(open_with(f, DRIVE_WRITEBACK, true));
+	assert_non_null(strstr(f->e.msg, "neither a file"));
+}
+
+static void odd_buffers_are_bounced(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *out = malloc(70000), *in = malloc(70000);
+
+	open_preset(f, DRIVE_NONE);
+	assert_true(drive_block_len(f->drive) >= 512);
+	for (int i = 0; i < 70000; i++)
+		out[i] = (uint8_t)(i * 7);
+	assert_int_equal(run(f, DRIVE_WRITE, out + 3, 4096, 65536), 0);
+	calls.unaligned = 0;
+	assert_int_equal(run(f, DRIVE_READ, in + 5, 4096, 65536), 0);
+	assert_int_equal(calls.unaligned, 0);
+	assert_memory_equal(in + 5, out + 3, 65536);
+	free(in);
+	free(out);
+}
+
+static void tail_reads_as_zeroes(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[1024];
+
+	assert_int_equal(truncate(f->path, 700), 0);
+	open_preset(f, DRIVE_WRITEBACK);
+	assert_int_equal(drive_len(f->drive), 1024);
+	memset(buf, 0xaa, sizeof(buf));
+	assert_int_equal(run(f, DRIVE_READ, buf, 0, 1024), 0);
+	for (int i = 0; i < 1024; i++)
+		assert_int_equal(buf[i], 0);
+	/* A file cut short behind our back isn't a file full of zeroes. */
+	assert_int_equal(truncate(f->path, 100), 0);
+	assert_int_equal(run(f, DRIVE_READ, buf, 0, 1024), -EIO);
+}
+
+static void check_zeroed(struct fixture *f)
+{
+	uint8_t *buf = malloc(65536);
+
+	memset(buf, 0x55, 65536);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 65536, 65536), 0);
+	assert_int_equal(run(f, DRIVE_WRITE_ZEROES, NULL, 65536, 65536), 0);
+	assert_int_equal(run(f, DRIVE_READ, buf, 65536, 65536), 0);
+	for (int i = 0; i < 65536; i++)
+		assert_int_equal(buf[i], 0);
+	free(buf);
+}
+
+static void zeroes_and_holes(void **state)
+{
+	struct fixture *f = *state;
+	struct stat before, after;
+	uint8_t *buf = malloc(65536);
+
+	open_preset(f, DRIVE_WRITEBACK);
+	check_zeroed(f);
+	memset(buf, 0x55, 65536);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 65536), 0);
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
+	assert_int_equal(stat(f->path, &before), 0);
+	assert_int_equal(run(f, DRIVE_DISCARD, NULL, 0, 65536), 0);
+	assert_int_equal(stat(f->path, &after), 0);
+	assert_int_equal(after.st_size, before.st_size);
+	assert_true(after.st_blocks <= before.st_blocks);
+	/* Without any help of the file system zeroes are still zeroes. */
+	calls.allocate_error = EOPNOTSUPP;
+	assert_int_equal(run(f, DRIVE_DISCARD, NULL, 0, 65536), 0);
+	check_zeroed(f);
+	calls.allocate_error = EIO;
+	assert_int_equal(run(f, DRIVE_DISCARD, NULL, 0, 65536), -EIO);
+	free(buf);
+}
+
+static void do_drain(void *arg)
+{
+	drive_drain(arg);
+}
+
+static void drain_waits_for_all(void **state)
+{
+	struct fixture *f = *state;
+	static uint8_t buf[20][512];
+	struct call c[20];
+	uint64_t n = 20, one;
+
+	memset(c, 0, sizeof(c));
+	open_preset(f, DRIVE_WRITEBACK);
+	calls.gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	for (int i = 0; i < 20; i++)
+		start(f, &c[i], DRIVE_READ, buf[i], 0, 512);
+	assert_int_equal(drive_in_flight(f->drive), 20);
+	assert_int_equal(write(calls.gate, &n, sizeof(n)), sizeof(n));
+	loop_call(f->loop, do_drain, f->drive);
+	assert_int_equal(drive_in_flight(f->drive), 0);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(read(c[i].done_fd, &one, sizeof(one)),
+				 sizeof(one));
+		close(c[i].done_fd);
+	}
+	close(calls.gate);
+}
+
+static void drain_again(struct call *c)
+{
+	drive_drain(c->drive);
+}
+
+static void drain_inside_a_completion(void **state)
+{
+	struct fixture *f = *state;
+	static uint8_t buf[8][512];
+	struct call c[8];
+
+	memset(c, 0, sizeof(c));
+	open_preset(f, DRIVE_WRITEBACK);
+	for (int i = 0; i < 8; i++) {
+		c[i].then = drain_again;
+		start(f, &c[i], DRIVE_READ, buf[i], 0, 512);
+	}
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(finish(&c[i]), 0);
+}
+
+static void close_drains(void **state)
+{
+	struct fixture *f = *state;
+	static uint8_t buf[8][512];
+	struct call c[8];
+
+	memset(c, 0, sizeof(c));
+	open_preset(f, DRIVE_WRITEBACK);
+	for (int i = 0; i < 8; i++)
+		start(f, &c[i], DRIVE_WRITE, buf[i], 512u * (unsigned)i, 512);
+	close_drive(f);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(finish(&c[i]), 0);
+}
+
+struct attach_row {
+	struct drive_caps caps;
+	enum drive_preset preset;
+	int want;
+	bool wce;
+	const char *word; /* that the refusal must contain */
+};
+
+static void attach_refuses_what_cant_be_kept(void **state)
+{
+	static const struct attach_row rows[] = {
+		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+		 DRIVE_WRITEBACK,
+		 0,
+		 false,
+		 NULL},
+		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+		 DRIVE_UNSAFE,
+		 0,
+		 false,
+		 NULL},
+		{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
+		 DRIVE_WRITEBACK,
+		 0,
+		 true,
+		 NULL},
+		{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
+		 DRIVE_WRITETHROUGH,
+		 -EINVAL,
+		 false,
+		 "writeback"},
+		{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
+		 DRIVE_DIRECTSYNC,
+		 -EINVAL,
+		 false,
+		 "none"},
+		{{"bad", DRIVE_WCE_ALWAYS, false, false, false, false},
+		 DRIVE_WRITEBACK,
+		 -EINVAL,
+		 false,
+		 "unsafe"},
+		{{"odd", DRIVE_WCE_NEGOTIABLE, false, false, false, false},
+		 DRIVE_NONE,
+		 -EINVAL,
+		 false,
+		 "directsync"},
+		{{"ok", DRIVE_WCE_NEGOTIABLE, true, false, false, false},
+		 DRIVE_DIRECTSYNC,
+		 0,
+		 false,
+		 NULL},
+	};
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct open_call c = {
+			.f = f,
+			.cfg = {.path = f->path, .preset = rows[i].preset},
+			.caps = &rows[i].caps,
+		};
+
+		loop_call(f->loop, do_open, &c);
+		f->drive = c.out;
+		assert_non_null(c.out);
+		assert_int_equal(c.attach, rows[i].want);
+		if (rows[i].want) {
+			assert_non_null(strstr(f->e.msg, rows[i].word));
+			assert_non_null(strstr(f->e.msg, rows[i].caps.device));
+		} else {
+			assert_int_equal(drive_wce(c.out), rows[i].wce);
+		}
+		close_drive(f);
+	}
+}
+
+static void without_flush_each_write_is_stable(void **state)
+{
+	static const struct drive_caps sd = {.device = "sd",
+					     .wce = DRIVE_WCE_NEVER};
+	struct fixture *f = *state;
+	uint8_t buf[512] = {0};
+	struct open_call c = {
+		.f = f,
+		.cfg = {.path = f->path, .preset = DRIVE_WRITEBACK},
+		.caps = &sd,
+	};
+
+	loop_call(f->loop, do_open, &c);
+	f->drive = c.out;
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	assert_int_equal(calls.syncs, 1);
+}
+
+struct medium_call {
+	struct fixture *f;
+	const char *path;
+	int res;
+};
+
+static void do_medium(void *arg)
+{
+	struct medium_call *c = arg;
+
+	c->res = drive_change_medium(c->f->drive, c->path, &c->f->e);
+}
+
+static int change_medium(struct fixture *f, const char *path)
+{
+	struct medium_call c = {.f = f, .path = path};
+
+	loop_call(f->loop, do_medium, &c);
+	return c.res;
+}
+
+static void media_come_and_go(void **state)
+{
+	struct fixture *f = *state;
+	struct open_call c = {
+		.f = f,
+		.cfg = {.path = "", .readonly = true},
+		.caps = &full_caps,
+	};
+	uint8_t buf[512];
+	unsigned changes;
+
+	loop_call(f->loop, do_open, &c);
+	f->drive = c.out;
+	assert_non_null(f->drive);
+	assert_false(drive_has_medium(f->drive));
+	assert_int_equal(drive_len(f->drive), 0);
+	assert_int_equal(run(f, DRIVE_READ, buf, 0, 512), -ENOMEDIUM);
+	changes = drive_medium_changes(f->drive);
+	assert_int_equal(change_medium(f, f->path), 0);
+	assert_true(drive_has_medium(f->drive));
+	assert_true(drive_medium_changes(f->drive) > changes);
+	assert_int_equal(drive_len(f->drive), DISK_LEN);
+	assert_int_equal(run(f, DRIVE_READ, buf, 0, 512), 0);
+	/* A medium that can't be opened leaves the old one in. */
+	assert_int_equal(change_medium(f, "/nonexistent"), -ENOENT);
+	assert_true(drive_has_medium(f->drive));
+	assert_int_equal(change_medium(f, NULL), 0);
+	assert_false(drive_has_medium(f->drive));
+	assert_int_equal(run(f, DRIVE_READ, buf, 0, 512), -ENOMEDIUM);
+}
+
+static void a_disk_keeps_its_medium(void **state)
+{
+	struct fixture *f = *state;
+
+	open_preset(f, DRIVE_WRITEBACK);
+	assert_int_equal(change_medium(f, NULL), -EINVAL);
+	assert_true(drive_has_medium(f->drive));
+}
+
+static void unknown_names_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	enum drive_preset preset;
+	struct open_call c = {
+		.f = f,
+		.cfg = {.path = f->path, .format = "vdi"},
+	};
+
+	assert_int_equal(drive_preset_parse("none", &preset, &f->e), 0);
+	assert_int_equal(preset, DRIVE_NONE);
+	assert_int_equal(drive_preset_parse("", &preset, &f->e), 0);
+	assert_int_equal(preset, DRIVE_WRITEBACK);
+	assert_int_equal(drive_preset_parse("fast", &preset, &f->e), -EINVAL);
+	assert_non_null(strstr(f->e.msg, "directsync"));
+	loop_call(f->loop, do_open, &c);
+	assert_null(c.out);
+	assert_non_null(strstr(f->e.msg, "vdi"));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(written_data_is_read_back),
+		T(presets_sync_when_they_promise),
+		T(write_is_synced_after_not_before),
+		T(fua_syncs_one_write),
+		T(guest_switches_the_write_cache),
+		T(failed_sync_is_never_forgotten),
+		T(ranges_are_checked),
+		T(iov_must_match_len),
+		T(readonly_refuses_writes),
+		T(an_image_has_one_writer),
+		T(direct_io_is_refused_by_name),
+		T(missing_images_are_named),
+		T(odd_buffers_are_bounced),
+		T(tail_reads_as_zeroes),
+		T(zeroes_and_holes),
+		T(drain_waits_for_all),
+		T(drain_inside_a_completion),
+		T(close_drains),
+		T(attach_refuses_what_cant_be_kept),
+		T(without_flush_each_write_is_stable),
+		T(media_come_and_go),
+		T(a_disk_keeps_its_medium),
+		T(unknown_names_are_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
