@@ -13,11 +13,18 @@
 #define KEY	 0x0e
 #define ALARM	 0x4f
 
+#define KEY_ROW	     9
+#define BAND_Y	     416 /* pixels */
+#define BAND_HEIGHT  48
+#define STRIPES	     20
+#define STRIPE_WIDTH 32
+
 static uint16_t marks[MAP_ROWS * MAP_COLS];
 static uint8_t heat[MAP_ROWS * MAP_COLS];
 static const char heat_letters[] = {'.', ':', 'o', 'O'};
 static const uint8_t heat_colours[] = {0x08, 0x09, 0x0a, 0x0e};
-static unsigned bar;
+static unsigned bar, stripe;
+static char last_key[20];
 static bool verified, verified_ok;
 static uint64_t verified_pages;
 
@@ -35,6 +42,33 @@ static void draw_help(void)
 		screen_text(21 + i, 2, HELP, "%s", lines[i]);
 }
 
+/* A band of colour below the text; the bright stripe moves each frame. */
+static void draw_stripe(unsigned i, bool bright)
+{
+	unsigned red = i * 10, blue = 200 - red;
+	uint32_t rgb = red << 16 | 0x5000 | blue;
+
+	vga_fill(i * STRIPE_WIDTH, BAND_Y, STRIPE_WIDTH, BAND_HEIGHT,
+		 bright ? 0xffd166 : rgb);
+}
+
+static void draw_band(void)
+{
+	if (!vga_is_graphics())
+		return;
+	for (unsigned i = 0; i < STRIPES; i++)
+		draw_stripe(i, i == stripe);
+}
+
+static void move_stripe(void)
+{
+	if (!vga_is_graphics())
+		return;
+	draw_stripe(stripe, false);
+	stripe = (stripe + 1) % STRIPES;
+	draw_stripe(stripe, true);
+}
+
 void panel_draw(void)
 {
 	for (unsigned col = 0; col < SCREEN_COLS; col++)
@@ -48,12 +82,14 @@ void panel_draw(void)
 	screen_text(5, 2, LABEL, "sum");
 	screen_text(6, 2, LABEL, "verify");
 	screen_text(7, 2, LABEL, "disk");
-	screen_text(9, 2, LABEL, "key");
+	screen_text(KEY_ROW, 2, LABEL, "key");
 	screen_text(MAP_ROW - 1, 2, LABEL,
 		    "memory written, span from end to end");
 	memset(marks, 0, sizeof(marks));
 	memset(heat, 0xff, sizeof(heat));
+	screen_text(KEY_ROW, 12, KEY, "%s", last_key);
 	draw_help();
+	draw_band();
 }
 
 void panel_beat(void)
@@ -83,7 +119,8 @@ void panel_verified(bool ok, uint64_t pages)
 
 void panel_key(const char *code, const char *name)
 {
-	screen_text(9, 12, KEY, "%6s  %6s", code, name);
+	text_format(last_key, sizeof(last_key), "%7s %9s", code, name);
+	screen_text(KEY_ROW, 12, KEY, "%s", last_key);
 }
 
 static void draw_map(void)
@@ -112,5 +149,6 @@ void panel_animate(void)
 	screen_cell(BAR_ROW, MAP_COL + bar, LABEL, ' ');
 	bar = (bar + 1) % MAP_COLS;
 	screen_cell(BAR_ROW, MAP_COL + bar, 0x30, ' ');
+	move_stripe();
 	draw_map();
 }
