@@ -124,11 +124,11 @@ void timer_init(void)
 	enable_lapic();
 	calibrate();
 	tsc_start = rdtsc();
+	interrupt_set_handler(VECTOR_TIMER, on_tick);
 	if (option_has("timer", "pit")) {
 		start_pit_tick();
 		return;
 	}
-	interrupt_set_handler(VECTOR_TIMER, on_tick);
 	start_lapic_tick();
 }
 
