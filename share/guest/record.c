@@ -32,7 +32,9 @@ static uint64_t nr_ring, per_second, flush_every;
 static uint64_t issued, written, flushed, found;
 static uint64_t last_ms, credit;
 static unsigned nr_busy;
-static bool present, writing;
+static bool present, writing, never_flush;
+/* Up to where the next flush, or what stands for it, is not yet due. */
+static uint64_t settled;
 
 static uint64_t sector_fill(uint64_t number, unsigned k)
 {
@@ -96,7 +98,8 @@ void record_init(void)
 		nr_ring = room;
 	per_second = option_number("iops", 32);
 	flush_every = option_number("flush", 16);
-	if (!flush_every || flush_every > AHEAD - SLOT_MAX)
+	never_flush = !flush_every;
+	if (never_flush || flush_every > AHEAD - SLOT_MAX)
 		flush_every = 16;
 	print("disk sectors=%lu slots=%lu cache=%s flush=%s msix=%u",
 	      disk_sectors(), nr_ring,
@@ -231,19 +234,23 @@ void record_find(void)
 	}
 	print("disk found=%lu highest=%lu first=%lu misplaced=%lu", found,
 	      highest, first, bad);
-	issued = written = highest;
-	flushed = found;
+	/* A gap behind `found` is filled, or it would count as a loss for ever;
+	 * that what was read is stable, nobody has promised. */
+	issued = written = settled = found;
 }
 
 static void issue_flush(void)
 {
 	if (nr_busy)
 		return;
-	if (disk_can_flush()) {
+	settled = issued;
+	if (disk_can_flush() && !never_flush) {
 		submit(0, SLOT_FLUSH, issued, 0);
 		return;
 	}
-	flushed = issued;
+	/* Without a flush the device must be write-through by itself. */
+	if (!never_flush)
+		flushed = issued;
 	report();
 }
 
@@ -256,7 +263,7 @@ void record_work(void)
 		return;
 	reap();
 	if (!writing) {
-		if (issued != flushed && !nr_busy && issued == written)
+		if (issued != settled && !nr_busy && issued == written)
 			issue_flush();
 		return;
 	}
@@ -265,7 +272,7 @@ void record_work(void)
 	if (credit > SLOT_MAX * 1000)
 		credit = SLOT_MAX * 1000;
 	while (credit >= 1000) {
-		if (issued - flushed >= flush_every) {
+		if (issued - settled >= flush_every) {
 			issue_flush();
 			return;
 		}

@@ -121,6 +121,8 @@ static bool negotiate(void)
 	c->device_select = 0;
 	disk.features =
 		c->device_features & (FEATURE_FLUSH | FEATURE_CONFIG_WCE);
+	if (option_has("ack", "none"))
+		disk.features = 0;
 	c->driver_select = 0;
 	c->driver_features = disk.features;
 	c->driver_select = 1;
