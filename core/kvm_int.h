@@ -51,6 +51,7 @@ int kvm_ioctl(int fd, unsigned long request, void *arg);
 /* The value of a capability, 0 when it is missing. */
 int kvm_cap(const struct accel_vm *vm, int fd, int cap);
 
+/* Interrupt chips and routes; create: 0 or -errno. */
 int kvm_irq_create(struct accel_vm *vm, struct error *e);
 void kvm_irq_destroy(struct accel_vm *vm);
 extern const struct accel_fast kvm_fast;
@@ -58,6 +59,7 @@ extern const struct accel_fast kvm_fast;
 /* Gives the vCPU its CPUID leaves; 0 or -errno. */
 int kvm_cpuid_init(struct accel_vcpu *vcpu, struct error *e);
 
+/* The vCPU's part of the table; see accel.h. */
 struct accel_vcpu *kvm_vcpu_create(struct accel_vm *vm, unsigned index,
 				   struct error *e);
 void kvm_vcpu_destroy(struct accel_vcpu *vcpu);
