@@ -49,9 +49,11 @@ struct engine {
 	struct ram_block *ram;
 	struct region region;
 	struct bus_ports port;
+	pthread_mutex_t lock; /* protects output */
 	char output[4096];
 	unsigned nr_output; /* atomic */
 	unsigned crashes;   /* atomic */
+	unsigned reads;
 	bool triple_fault;
 	char crash_text[2048];
 };
@@ -68,17 +70,30 @@ static inline void engine_out(void *opaque, uint64_t off, uint64_t value,
 			      unsigned len)
 {
 	struct engine *en = opaque;
-	unsigned n = __atomic_load_n(&en->nr_output, __ATOMIC_RELAXED);
+	unsigned n;
 
 	(void)off;
 	(void)len;
+	pthread_mutex_lock(&en->lock);
+	n = en->nr_output;
 	if (n + 1 < sizeof(en->output))
 		en->output[n] = (char)value;
 	__atomic_store_n(&en->nr_output, n + 1, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&en->lock);
 }
 
-static const struct bus_ops engine_port_ops = {.write = engine_out,
-					       .max_len = 1};
+/* Port reads count up from 0. */
+static inline uint64_t engine_in(void *opaque, uint64_t off, unsigned len)
+{
+	struct engine *en = opaque;
+
+	(void)off;
+	(void)len;
+	return en->reads++;
+}
+
+static const struct bus_ops engine_port_ops = {
+	.read = engine_in, .write = engine_out, .max_len = 1};
 
 static inline void engine_crash(void *arg, unsigned index, bool triple_fault,
 				const char *text)
@@ -98,6 +113,7 @@ static inline struct engine *engine_create(const struct accel_ops *accel,
 	struct error e = {0};
 
 	assert_non_null(en);
+	pthread_mutex_init(&en->lock, NULL);
 	en->accel = accel;
 	en->world = world_create();
 	en->vm = accel->vm_create(nr_vcpus, &e);
@@ -140,6 +156,13 @@ static inline void engine_destroy(struct engine *en)
 	free(en);
 }
 
+/* Adds a region over RAM's rest, IO or ROM; visible at once. */
+static inline void engine_add_region(struct engine *en, struct region *r)
+{
+	mem_region_add(en->mem, r);
+	mem_commit(en->mem, NULL);
+}
+
 static inline int engine_setup(void **state)
 {
 	*state = engine_create(&kvm_accel, 1);
@@ -152,9 +175,62 @@ static inline int engine_teardown(void **state)
 	return 0;
 }
 
-/* Puts code at ENGINE_ENTRY and the boot CPU before it, in real mode. */
-static inline void engine_boot_real(struct engine *en, const void *code,
-				    size_t len)
+enum engine_mode { ENGINE_REAL, ENGINE_FLAT32, ENGINE_LONG };
+
+static inline void engine_flat_segment(struct kvm_segment *g, bool code,
+				       bool is_long)
+{
+	*g = (struct kvm_segment){
+		.limit = 0xffffffff,
+		.selector = code ? 8 : 16,
+		.type = code ? 11 : 3,
+		.present = 1,
+		.db = !is_long,
+		.s = 1,
+		.l = is_long && code,
+		.g = 1,
+	};
+}
+
+/* Identity-maps the first 4 GiB by 2 MiB pages; tables at 1 MiB. */
+static inline void engine_page_tables(struct engine *en)
+{
+	uint64_t *table = (uint64_t *)(mem_block_host(en->ram) + 0x100000);
+	unsigned i;
+
+	table[0] = 0x101000 | 3;
+	for (i = 0; i < 4; i++)
+		table[512 + i] = (0x102000 + i * 0x1000ull) | 3;
+	for (i = 0; i < 2048; i++)
+		table[1024 + i] = i * 0x200000ull | 0x83;
+}
+
+static inline void engine_enter_mode(struct engine *en, struct kvm_sregs *s,
+				     enum engine_mode mode)
+{
+	bool is_long = mode == ENGINE_LONG;
+
+	if (mode == ENGINE_REAL) {
+		s->cs.base = 0;
+		s->cs.selector = 0;
+		return;
+	}
+	engine_flat_segment(&s->cs, true, is_long);
+	engine_flat_segment(&s->ds, false, is_long);
+	s->es = s->fs = s->gs = s->ss = s->ds;
+	s->cr0 |= 1;
+	if (is_long) {
+		engine_page_tables(en);
+		s->cr3 = 0x100000;
+		s->cr4 |= 1 << 5;
+		s->cr0 |= 1u << 31;
+		s->efer |= 1 << 8 | 1 << 10;
+	}
+}
+
+/* Puts code at ENGINE_ENTRY and the boot CPU before it. */
+static inline void engine_boot(struct engine *en, enum engine_mode mode,
+			       const void *code, size_t len)
 {
 	struct vcpu_state *s = malloc(sizeof(*s));
 	struct error e = {0};
@@ -162,8 +238,7 @@ static inline void engine_boot_real(struct engine *en, const void *code,
 	memcpy(mem_block_host(en->ram) + ENGINE_ENTRY, code, len);
 	assert_non_null(s);
 	assert_int_equal(vcpu_state_copy(en->vcpus, 0, ACCEL_GET, s, &e), 0);
-	s->sregs.cs.base = 0;
-	s->sregs.cs.selector = 0;
+	engine_enter_mode(en, &s->sregs, mode);
 	s->regs.rip = ENGINE_ENTRY;
 	s->regs.rsp = 0x8000;
 	s->regs.rflags = 2;
