@@ -6,10 +6,12 @@
  * and only then loaded with state: there is no other way to make one.
  *
  * Thread rule: create, destroy, reset, quiesce, loaded on the main loop with
- * the world stopped (or before the machine starts).  Register handlers run
- * under dev->lock; so does reset, because input may still arrive.  Order of
- * locks: device, console, memory, log; at most one device lock at a time; never
- * across a call that can sleep, nor a drive_* call.
+ * the world stopped (or before the machine starts), unlocked: a reset takes
+ * dev->lock itself where another thread may come meanwhile (input from a front
+ * end does).  Register handlers run under dev->lock, and so does the codec of
+ * the state with its pre_save and check.  Order of locks: device, console,
+ * memory, log; at most one device lock at a time; never across a call that can
+ * sleep, nor a drive_* call.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H

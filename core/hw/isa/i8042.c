@@ -316,6 +316,8 @@ static void i8042_reset(struct device *dev)
 {
 	struct i8042 *s = (struct i8042 *)dev;
 
+	/* A person may be typing. */
+	pthread_mutex_lock(&dev->lock);
 	s->ctr = CTR_DEFAULT;
 	s->command = 0;
 	s->out_port = OUT_DEFAULT;
@@ -323,6 +325,7 @@ static void i8042_reset(struct device *dev)
 	ps2_kbd_reset(&s->kbd);
 	ps2_mouse_reset(&s->mouse);
 	irq_update(s);
+	pthread_mutex_unlock(&dev->lock);
 }
 
 static int i8042_create(struct device *dev, const struct device_args *args,

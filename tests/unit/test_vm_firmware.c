@@ -1,0 +1,62 @@
+/* SeaBIOS runs as on a PC: its messages, its boot menu, a second start. */
+#include "tests/unit/vm_test.h"
+
+static void firmware_reaches_the_end_of_its_list(void **state)
+{
+	struct vm_config c;
+	struct console_viewer *viewer;
+	struct vm *vm;
+
+	(void)state;
+	vm_config_init(&c);
+	c.mem = 128 << 20;
+	vm = vm_test_create(&c);
+	viewer = console_viewer_create(vm_console(vm), 10);
+	vm_test_do(vm, VM_CMD_RESUME);
+	vm_test_wait_screen(vm, "SeaBIOS (version ");
+	vm_test_wait_screen(vm, "No bootable device.");
+	/* Pulled and put back: all of it again, from power-on. */
+	vm_test_do(vm, VM_CMD_POWEROFF);
+	vm_test_do(vm, VM_CMD_RESUME);
+	vm_test_wait_screen(vm, "Booting from");
+	vm_test_wait_screen(vm, "No bootable device.");
+	vm_test_do(vm, VM_CMD_RESET);
+	vm_test_wait_screen(vm, "Booting from");
+	console_viewer_destroy(viewer);
+	vm_destroy(vm);
+}
+
+static void escape_opens_the_boot_menu(void **state)
+{
+	const uint16_t esc = 0x01;
+	struct vm_config c;
+	struct console_viewer *viewer;
+	struct vm *vm;
+
+	(void)state;
+	vm_config_init(&c);
+	c.mem = 128 << 20;
+	vm = vm_test_create(&c);
+	viewer = console_viewer_create(vm_console(vm), 10);
+	vm_test_do(vm, VM_CMD_RESUME);
+	vm_test_wait_screen(vm, "Press ESC for boot menu.");
+	for (int i = 0; i < 20 && !vm_test_screen_has(vm, "Select boot"); i++) {
+		console_key(vm_console(vm), esc, true);
+		console_key(vm_console(vm), esc, false);
+		usleep(200000);
+	}
+	vm_test_wait_screen(vm, "Select boot device:");
+	console_viewer_destroy(viewer);
+	vm_destroy(vm);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(firmware_reaches_the_end_of_its_list),
+		cmocka_unit_test(escape_opens_the_boot_menu),
+	};
+
+	vm_test_need_kvm();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
