@@ -17,11 +17,13 @@
 
 #include "core/console.h"
 #include "core/log.h"
+#include "ui/vnc/vnc.h"
 
 enum { FD_STDIN, FD_SERIAL, FD_EVENTS, FD_SIGNAL, NR_FDS };
 
 struct headless {
 	struct vm *vm;
+	struct vnc *vnc; /* NULL: not asked for */
 	struct serial_line *line;
 	int out;       /* serial output goes here, -1: nowhere */
 	uint64_t pos;  /* in the serial output */
@@ -206,6 +208,19 @@ static int signal_fd(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static int open_vnc(struct headless *h, struct error *e)
+{
+	struct vnc_status st;
+
+	if (vnc_start_vm(h->vm, &h->vnc, e))
+		return e->code;
+	if (h->vnc) {
+		vnc_status_copy(h->vnc, &st);
+		fprintf(stderr, "binnacle: VNC on %s\n", st.address);
+	}
+	return 0;
+}
+
 static int run(struct headless *h, const struct vm_config *cfg, struct error *e)
 {
 	struct vm_command start = {.kind = VM_CMD_RESUME};
@@ -216,6 +231,9 @@ static int run(struct headless *h, const struct vm_config *cfg, struct error *e)
 	h->vm = vm_create(cfg, NULL, e);
 	if (!h->vm)
 		return e->code;
+	ret = open_vnc(h, e);
+	if (ret)
+		return ret;
 	h->line = vm_serial(h->vm, 0);
 	fds[FD_STDIN] = (struct pollfd){STDIN_FILENO, POLLIN, 0};
 	fds[FD_SERIAL] =
@@ -242,6 +260,7 @@ int headless_run(const struct vm_config *cfg)
 	ret = open_output(&h, cfg->serial, &e);
 	if (!ret)
 		ret = run(&h, cfg, &e);
+	vnc_stop(h.vnc);
 	vm_destroy(h.vm);
 	if (h.out > STDERR_FILENO)
 		close(h.out);

@@ -17,6 +17,7 @@
 struct console;
 struct error;
 struct log;
+struct vm;
 struct vnc;
 
 #define VNC_MAX_CLIENTS 16
@@ -44,6 +45,9 @@ struct vnc_status {
  * be parsed or bound, a password file without a password, an address that
  * others can reach and no password. */
 struct vnc *vnc_start(const struct vnc_config *cfg, struct error *e);
+/* The server that a machine's config asks for; *out is NULL when it asks for
+ * none.  0, or -1 with the reason in e.  Stop it before vm_destroy. */
+int vnc_start_vm(struct vm *vm, struct vnc **out, struct error *e);
 /* Disconnects the clients and frees; NULL is fine. */
 void vnc_stop(struct vnc *v);
 /* What the server does now, copied out. */
