@@ -11,6 +11,7 @@ extern const struct device_class fw_cfg_class;
 extern const struct device_class vga_class, option_rom_class;
 extern const struct device_class virtio_blk_class, virtio_rng_class;
 extern const struct device_class virtio_keyboard_class, virtio_tablet_class;
+extern const struct device_class ahci_class, ata_disk_class, atapi_cdrom_class;
 
 static const struct device_class *const classes[] = {
 	&q35_mch_class,		/* host bridge */
@@ -27,6 +28,9 @@ static const struct device_class *const classes[] = {
 	&virtio_rng_class,	/* entropy */
 	&virtio_keyboard_class, /* keyboard */
 	&virtio_tablet_class,	/* absolute pointer */
+	&ahci_class,		/* SATA controller */
+	&ata_disk_class,	/* disk on it */
+	&atapi_cdrom_class,	/* CD-ROM drive on it */
 };
 
 const struct device_class *device_class_at(size_t i)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "core/hw/iov.h"
 #include "core/memory.h"
 
 #define VIRTQUEUE_MAX_LEN 1024
@@ -70,19 +71,5 @@ bool virtqueue_should_interrupt(struct virtqueue *q);
 /* Asks the driver to notify (or not to bother).  After asking, look at the
  * ring once more: true when chains are waiting. */
 bool virtqueue_want_kicks(struct virtqueue *q, struct mem *mem, bool want);
-
-/* ---- pieces ---- */
-
-/* Copies len bytes out of the first nr pieces from byte off on; false when
- * they are shorter. */
-bool iov_read(const struct iovec *iov, int nr, uint64_t off, void *buf,
-	      size_t len);
-/* The same in the other direction. */
-bool iov_write(const struct iovec *iov, int nr, uint64_t off, const void *buf,
-	       size_t len);
-/* Drops len bytes from the front: advances *iov, shortens *nr. */
-void iov_drop_front(struct iovec **iov, int *nr, uint64_t len);
-/* Drops len bytes from the end. */
-void iov_drop_back(struct iovec *iov, int *nr, uint64_t len);
 
 #endif
