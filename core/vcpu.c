@@ -26,6 +26,10 @@
 #define VCPU_MAX   16
 #define MSR_TSC	   0x10
 #define CRASH_TEXT 2048
+#define RESET_RIP  0xfff0
+#define FORGOTTEN                                                              \
+	"this CPU forgets its registers in a triple fault; these are those "   \
+	"of a reset:\n"
 
 struct vcpu {
 	struct world_member member; /* first: kick casts back */
@@ -105,6 +109,13 @@ static void on_mmio(void *opaque, uint64_t gpa, void *data, unsigned len,
 	bus_mmio(v->set->bus, &v->member, gpa, data, len, write);
 }
 
+/* AMD's CPUs leave the registers undefined, so KVM resets them. */
+static bool is_forgotten(struct vcpu *v, enum accel_exit why)
+{
+	return why == ACCEL_EXIT_SHUTDOWN &&
+	       v->set->accel->rip(v->engine) == RESET_RIP;
+}
+
 static void crash(struct vcpu *v, enum accel_exit why, const char *text)
 {
 	struct vcpu_set *set = v->set;
@@ -112,8 +123,8 @@ static void crash(struct vcpu *v, enum accel_exit why, const char *text)
 	int n;
 
 	if (whole) {
-		n = snprintf(whole, CRASH_TEXT, "vCPU %u: %s\n", v->index,
-			     text);
+		n = snprintf(whole, CRASH_TEXT, "%s\n%s", text,
+			     is_forgotten(v, why) ? FORGOTTEN : "");
 		if (n > 0 && n < CRASH_TEXT)
 			vcpu_describe(set, v->index, whole + n,
 				      (size_t)(CRASH_TEXT - n));
