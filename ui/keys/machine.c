@@ -1,0 +1,290 @@
+/* Actions on a machine: the chosen one, or the one a command names. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "ui/keys/action.h"
+#include "ui/screen/screens.h"
+#include "ui/screen/ui.h"
+
+static struct machine *target(struct ui *ui, const char *arg)
+{
+	struct machine *m = arg ? fleet_find(ui->fleet, arg) : ui->machine;
+
+	if (!m && arg)
+		ui_say(ui, true, "there is no machine '%s'", arg);
+	else if (!m)
+		ui_say(ui, true, "there is no machine");
+	return m;
+}
+
+static unsigned fail(struct ui *ui, const struct error *e)
+{
+	ui_say(ui, true, "%s", e->msg);
+	return EFFECT_FAILED;
+}
+
+static unsigned post(struct ui *ui, const char *arg, enum vm_command_kind kind,
+		     const char *said)
+{
+	struct machine *m = target(ui, arg);
+	struct error e = {0};
+
+	if (!m)
+		return EFFECT_FAILED;
+	if (fleet_command(ui->fleet, m, kind, 0, NULL, &e))
+		return fail(ui, &e);
+	ui_say(ui, false, "%s: %s", m->id, said);
+	return EFFECT_DRAW;
+}
+
+static unsigned run_start(struct ui *ui, const char *arg)
+{
+	struct machine *m = target(ui, arg);
+	struct error e = {0};
+
+	if (!m)
+		return EFFECT_FAILED;
+	if (machine_is_running(m)) {
+		ui_say(ui, false, "%s is running already", m->id);
+		return EFFECT_DRAW;
+	}
+	ui_say(ui, false, "starting %s", m->id);
+	if (fleet_start(ui->fleet, m, &e))
+		return fail(ui, &e);
+	return EFFECT_DRAW;
+}
+
+static unsigned run_pause(struct ui *ui, const char *arg)
+{
+	struct machine *m = target(ui, arg);
+
+	if (!m)
+		return EFFECT_FAILED;
+	if (m->life == MACHINE_LIVE && m->status.state == VM_PAUSED)
+		return post(ui, arg, VM_CMD_RESUME, "going on");
+	if (!machine_is_running(m)) {
+		ui_say(ui, true, "%s is not running", m->id);
+		return EFFECT_FAILED;
+	}
+	return post(ui, arg, VM_CMD_PAUSE, "paused");
+}
+
+/* ---- destructive ones, with their questions ---- */
+
+static struct machine *live_target(struct ui *ui, const char *arg)
+{
+	struct machine *m = target(ui, arg);
+
+	if (m && m->life != MACHINE_LIVE) {
+		ui_say(ui, true, "%s is not running", m->id);
+		return NULL;
+	}
+	return m;
+}
+
+static bool ask(struct ui *ui, const char *arg, char *question, size_t len,
+		const char *fmt_before, const char *fmt_after)
+{
+	struct machine *m = live_target(ui, arg);
+
+	if (!m)
+		return false;
+	snprintf(question, len, "%s '%s'%s", fmt_before, m->id, fmt_after);
+	return true;
+}
+
+static bool ask_reset(struct ui *ui, const char *arg, char *question,
+		      size_t len)
+{
+	return ask(ui, arg, question, len, "Reset",
+		   "? What the guest has not written is lost.");
+}
+
+static unsigned run_reset(struct ui *ui, const char *arg)
+{
+	return post(ui, arg, VM_CMD_RESET, "reset");
+}
+
+static bool ask_powerdown(struct ui *ui, const char *arg, char *question,
+			  size_t len)
+{
+	return ask(ui, arg, question, len, "Press the power button of",
+		   "? The guest may shut down.");
+}
+
+static unsigned run_powerdown(struct ui *ui, const char *arg)
+{
+	return post(ui, arg, VM_CMD_POWERDOWN, "power button pressed");
+}
+
+static bool ask_poweroff(struct ui *ui, const char *arg, char *question,
+			 size_t len)
+{
+	return ask(ui, arg, question, len, "Power off",
+		   "? What the guest has not written is lost.");
+}
+
+static unsigned run_poweroff(struct ui *ui, const char *arg)
+{
+	return post(ui, arg, VM_CMD_POWEROFF, "powering off");
+}
+
+static bool ask_nmi(struct ui *ui, const char *arg, char *question, size_t len)
+{
+	return ask(ui, arg, question, len, "Send an NMI to",
+		   "? Many guests stop at it.");
+}
+
+static unsigned run_nmi(struct ui *ui, const char *arg)
+{
+	return post(ui, arg, VM_CMD_NMI, "NMI sent");
+}
+
+static bool ask_ctrl_alt_del(struct ui *ui, const char *arg, char *question,
+			     size_t len)
+{
+	(void)arg;
+	return ask(ui, NULL, question, len, "Send Ctrl-Alt-Del to",
+		   "? Most guests restart at it.");
+}
+
+static unsigned run_ctrl_alt_del(struct ui *ui, const char *arg)
+{
+	(void)arg;
+	console_ctrl_alt_del(ui);
+	return EFFECT_DRAW;
+}
+
+static bool ask_delete(struct ui *ui, const char *arg, char *question,
+		       size_t len)
+{
+	struct machine *m = target(ui, arg);
+
+	if (!m)
+		return false;
+	snprintf(question, len,
+		 "Delete '%s' and its file? Its disks stay where they are.",
+		 m->id);
+	return true;
+}
+
+static unsigned run_delete(struct ui *ui, const char *arg)
+{
+	struct machine *m = target(ui, arg);
+	struct error e = {0};
+	bool chosen = m == ui->machine;
+	char id[64];
+
+	if (!m)
+		return EFFECT_FAILED;
+	snprintf(id, sizeof(id), "%s", m->id);
+	if (chosen)
+		ui_choose(ui, NULL);
+	if (fleet_delete(ui->fleet, m, &e)) {
+		if (chosen)
+			ui_choose(ui, m);
+		return fail(ui, &e);
+	}
+	ui_say(ui, false, "deleted %s", id);
+	return EFFECT_DRAW;
+}
+
+/* ---- by name only ---- */
+
+static unsigned run_medium(struct ui *ui, const char *arg)
+{
+	struct error e = {0};
+	char *end;
+	unsigned long index = arg ? strtoul(arg, &end, 10) : 0;
+
+	if (!arg || end == arg || index >= VM_MAX_DISKS) {
+		ui_say(ui, true,
+		       "change-medium DISK [FILE]: the disk's number,"
+		       " and the new medium or nothing to eject");
+		return EFFECT_FAILED;
+	}
+	if (!ui->machine)
+		return target(ui, NULL) ? EFFECT_DRAW : EFFECT_FAILED;
+	end += strspn(end, " ");
+	if (fleet_command(ui->fleet, ui->machine, VM_CMD_CHANGE_MEDIUM,
+			  (unsigned)index, end, &e))
+		return fail(ui, &e);
+	ui_say(ui, false, *end ? "changing the medium" : "ejecting");
+	return EFFECT_DRAW;
+}
+
+static unsigned run_type(struct ui *ui, const char *arg)
+{
+	if (!arg || !ui_vm(ui)) {
+		ui_say(ui, true,
+		       arg ? "no machine is running"
+			   : "type TEXT: what to type");
+		return EFFECT_FAILED;
+	}
+	console_type_text(ui, arg);
+	return EFFECT_DRAW;
+}
+
+const struct action machine_actions[] = {
+	{.name = "start",
+	 .keys = "s",
+	 .hint = "start",
+	 .arg = ARG_MACHINE,
+	 .help = "start the machine, or let it go on",
+	 .run = run_start},
+	{.name = "pause",
+	 .keys = "p",
+	 .hint = "pause",
+	 .arg = ARG_MACHINE,
+	 .help = "stop the machine's time, or let it go on",
+	 .run = run_pause},
+	{.name = "power-button",
+	 .keys = "B",
+	 .hint = "button",
+	 .arg = ARG_MACHINE,
+	 .help = "ask the guest to shut down",
+	 .run = run_powerdown,
+	 .ask = ask_powerdown},
+	{.name = "power-off",
+	 .keys = "O",
+	 .hint = "off",
+	 .arg = ARG_MACHINE,
+	 .help = "pull the plug",
+	 .run = run_poweroff,
+	 .ask = ask_poweroff},
+	{.name = "reset",
+	 .keys = "R",
+	 .hint = "reset",
+	 .arg = ARG_MACHINE,
+	 .help = "press the reset button",
+	 .run = run_reset,
+	 .ask = ask_reset},
+	{.name = "ctrl-alt-del",
+	 .keys = "C",
+	 .help = "press Ctrl-Alt-Del in the guest",
+	 .run = run_ctrl_alt_del,
+	 .ask = ask_ctrl_alt_del},
+	{.name = "delete",
+	 .keys = "D",
+	 .arg = ARG_MACHINE,
+	 .help = "delete the machine's file",
+	 .run = run_delete,
+	 .ask = ask_delete},
+	{.name = "nmi",
+	 .arg = ARG_MACHINE,
+	 .help = "send a non-maskable interrupt",
+	 .run = run_nmi,
+	 .ask = ask_nmi},
+	{.name = "change-medium",
+	 .arg = ARG_TEXT,
+	 .help = "DISK FILE: put another medium into a drive",
+	 .run = run_medium},
+	{.name = "type",
+	 .arg = ARG_TEXT,
+	 .help = "TEXT: type into the guest",
+	 .run = run_type},
+};
+const int nr_machine_actions =
+	sizeof(machine_actions) / sizeof(*machine_actions);
