@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "ui/cli/cli.h"
+#include "ui/session/session.h"
 
 static const struct command *const commands[] = {
-	&command_run,
+	&command_run,  &command_demo,	 &command_attach,
+	&command_list, &command_command,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -29,10 +31,21 @@ static int print_help(void)
 	for (i = 0; i < NR_COMMANDS; i++)
 		printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
 	printf("\nbinnacle COMMAND --help tells more.\n"
+	       "Without a command the list of machines opens.\n"
 	       "\nExamples:\n"
+	       "  binnacle\n"
+	       "  binnacle demo\n"
 	       "  binnacle run --cdrom grub-rescue.iso\n"
 	       "  binnacle run --kernel vmlinuz --headless\n");
 	return 0;
+}
+
+static int open_machines(void)
+{
+	struct session_options o = cli_session_options();
+	struct error e = {0};
+
+	return session_open(&o, &e) ? cli_fail(&e) : 0;
 }
 
 int main(int argc, char **argv)
@@ -40,7 +53,9 @@ int main(int argc, char **argv)
 	const struct command *cmd;
 	struct error e = {0};
 
-	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+	if (argc < 2)
+		return open_machines();
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
 		return print_help();
 	if (!strcmp(argv[1], "--version")) {
 		printf("binnacle %s\n", BINNACLE_VERSION);

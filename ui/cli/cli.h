@@ -22,7 +22,7 @@ struct command {
 };
 
 extern const struct command command_run, command_demo, command_attach,
-	command_list;
+	command_list, command_command;
 
 /* What `run` was asked for. */
 struct run_options {
@@ -44,6 +44,10 @@ extern const char run_options_help[];
  * powers off or the process is asked to end.  Returns the exit status: 0 after
  * a power-off, the guest's own code after isa-debug-exit, 1 after a crash. */
 int headless_run(const struct vm_config *cfg);
+
+struct session_options;
+/* The share folder, and the script that the environment names. */
+struct session_options cli_session_options(void);
 
 /* Prints "binnacle: <message>" to stderr and returns 1. */
 int cli_fail(const struct error *e);

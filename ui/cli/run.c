@@ -2,9 +2,13 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "ui/session/session.h"
 
 static int run(int argc, char **argv)
 {
+	struct session_options session;
 	struct run_options o;
 	struct error e = {0};
 
@@ -17,9 +21,36 @@ static int run(int argc, char **argv)
 	}
 	if (o.headless)
 		return headless_run(&o.config);
-	error_set(&e, -ENOTTY, "this build has no screens: add --headless");
-	return cli_fail(&e);
+	session = cli_session_options();
+	if (session_run_machine(&session, &o.config, &e))
+		return cli_fail(&e);
+	return 0;
 }
+
+/* The demo machine's file comes first: options may change it. */
+static int run_demo(int argc, char **argv)
+{
+	char path[VM_PATH_LEN];
+	char *args[64] = {argv[0], path};
+	struct error e = {0};
+
+	if (argc > 62)
+		return cli_fail(
+			(error_set(&e, -E2BIG, "too many arguments"), &e));
+	snprintf(path, sizeof(path), "%s/machines/demo.json", vm_share_dir());
+	memcpy(args + 2, argv + 1, (size_t)(argc - 1) * sizeof(*argv));
+	return run(argc + 1, args);
+}
+
+const struct command command_demo = {
+	.name = "demo",
+	.args = "[OPTION...]",
+	.summary = "start the demo machine",
+	.help = "Examples:\n"
+		"  binnacle demo\n"
+		"  binnacle demo --cpus 2 --vnc 127.0.0.1:1\n",
+	.run = run_demo,
+};
 
 const struct command command_run = {
 	.name = "run",
