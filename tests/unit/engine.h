@@ -53,7 +53,7 @@ struct engine {
 	char output[4096];
 	unsigned nr_output; /* atomic */
 	unsigned crashes;   /* atomic */
-	unsigned reads;
+	unsigned reads;	    /* atomic */
 	bool triple_fault;
 	char crash_text[2048];
 };
@@ -89,7 +89,7 @@ static inline uint64_t engine_in(void *opaque, uint64_t off, unsigned len)
 
 	(void)off;
 	(void)len;
-	return en->reads++;
+	return __atomic_fetch_add(&en->reads, 1, __ATOMIC_RELEASE);
 }
 
 static const struct bus_ops engine_port_ops = {

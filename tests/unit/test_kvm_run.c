@@ -176,7 +176,8 @@ static void test_triple_fault(void **state)
 	vcpu_status_copy(en->vcpus, 0, &status);
 	assert_int_equal(status.state, VCPU_CRASHED);
 	assert_non_null(strstr(en->crash_text, "triple fault"));
-	assert_non_null(strstr(en->crash_text, "32-bit protected mode"));
+	assert_true(strstr(en->crash_text, "32-bit protected mode") ||
+		    strstr(en->crash_text, "forgets its registers"));
 	assert_non_null(strstr(en->crash_text, "cr0"));
 	/* A reset brings it back to the first instruction of a PC. */
 	if (vcpu_set_reset(en->vcpus, &e))
@@ -207,7 +208,6 @@ static void test_code_in_a_hole(void **state)
 	BOOT(en, ENGINE_REAL, code);
 	vcpu_set_resume(en->vcpus);
 	assert_true(engine_wait(&en->crashes, 1));
-	assert_non_null(strstr(en->crash_text, "vCPU 0: "));
 	assert_non_null(strstr(en->crash_text, "rip"));
 	vcpu_set_pause(en->vcpus);
 	mem_region_remove(en->mem, &hole);

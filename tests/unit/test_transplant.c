@@ -135,6 +135,34 @@ static void test_mid_loop(void **state)
 	engine_destroy(en);
 }
 
+/* A port read that was under way when the guest was stopped is finished once,
+ * never twice and never not. */
+static void test_mid_port_read(void **state)
+{
+	struct engine *en = engine_create(&kvm_accel, 1);
+	unsigned i;
+
+	(void)state;
+	engine_boot(en, ENGINE_REAL, guest_inloop, sizeof(guest_inloop));
+	for (i = 0; i < 40; i++) {
+		unsigned reads = en->reads, j;
+
+		for (j = 0; j < 5; j++) {
+			vcpu_set_resume(en->vcpus);
+			assert_true(engine_wait(&en->reads, en->reads + 1));
+			vcpu_set_pause(en->vcpus);
+		}
+		assert_true(en->reads > reads);
+		assert_int_equal(en->nr_output, 0);
+		if (i % 10 == 9) {
+			reads = en->reads;
+			en = hop(en);
+			en->reads = reads;
+		}
+	}
+	engine_destroy(en);
+}
+
 /* A halted guest with an interrupt pending in the PIC wakes after the move;
  * a second CPU still waits for its SIPI. */
 static void test_pending_interrupt(void **state)
@@ -220,6 +248,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_mid_loop),
+		cmocka_unit_test(test_mid_port_read),
 		cmocka_unit_test(test_pending_interrupt),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_hostile_state),
