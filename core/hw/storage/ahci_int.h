@@ -65,6 +65,9 @@ struct ahci_slot {
 	struct ahci_slot *next; /* of those to submit */
 	unsigned index, epoch;
 	bool busy, eject;
+	uint64_t table;	 /* the command table's address */
+	unsigned nr_prd; /* entries of its scatter list */
+	const char *why; /* what is wrong with that */
 	struct iovec iov[AHCI_MAX_IOV];
 };
 

@@ -7,6 +7,7 @@
  * finish, and posts the answer as a FIS.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -217,6 +218,12 @@ static void finish(struct ahci_port *p, struct ahci_slot *s)
 
 	s->busy = false;
 	device_count(a->commands, 1);
+	if (s->cmd.is_broken) {
+		p->is_exclusive = false;
+		port_fatal(p, s->why);
+		ahci_update_irq(a);
+		return;
+	}
 	if (s->cmd.is_queued)
 		finish_queued(p, s);
 	else
@@ -241,42 +248,50 @@ static void unhold(struct ahci_port *p)
 
 /* ---- the beginning of a command ---- */
 
-/* Maps what the scatter list names; 0, or -errno with *why. */
-static int map_data(struct ahci_port *p, struct ahci_slot *s,
-		    const struct header *h, const char **why)
+static bool map_failed(struct ahci_slot *s, const char *why)
 {
-	struct ata_cmd *c = &s->cmd;
-	unsigned nr = h->flags >> 16;
-	uint64_t at = h->table + TABLE_PRDT;
-	int r;
+	s->cmd.is_broken = true;
+	s->why = why;
+	return false;
+}
 
-	c->iov = s->iov;
+/* ata_cmd.map: only what the command moves is looked at; firmware leaves
+ * nonsense in the lists of commands without data. */
+static bool map_data(struct ata_cmd *c, uint64_t want)
+{
+	struct ahci_slot *s =
+		(struct ahci_slot *)(void *)((char *)c -
+					     offsetof(struct ahci_slot, cmd));
+	struct mem *mem = port_mem(s->port);
+	uint64_t at = s->table + TABLE_PRDT;
+
 	c->nr_iov = 0;
 	c->room = 0;
-	c->to_guest = !(h->flags & HEADER_WRITE);
-	for (unsigned i = 0; i < nr; i++, at += PRD_LEN) {
+	for (unsigned i = 0; i < s->nr_prd && c->room < want;
+	     i++, at += PRD_LEN) {
 		struct {
 			uint64_t addr;
 			uint32_t reserved, count;
 		} prd;
 		uint64_t len;
+		int r;
 
-		if (dma_read(port_mem(p), at, &prd, sizeof(prd))) {
-			*why = "scatter list is not in RAM";
-			return -EFAULT;
-		}
-		len = (prd.count & PRD_COUNT) + 1;
-		r = dma_map(port_mem(p), prd.addr & ~1ull, len, c->to_guest,
+		if (dma_read(mem, at, &prd, sizeof(prd)))
+			return map_failed(s, "scatter list is not in RAM");
+		len = (uint64_t)(prd.count & PRD_COUNT) + 1;
+		if (len > want - c->room)
+			len = want - c->room;
+		r = dma_map(mem, prd.addr & ~1ull, len, c->to_guest,
 			    s->iov + c->nr_iov, AHCI_MAX_IOV - c->nr_iov);
-		if (r < 0) {
-			*why = r == -E2BIG ? "scatter list is too long"
-					   : "scatter list leaves RAM";
-			return r;
-		}
+		if (r < 0)
+			return map_failed(s, r == -E2BIG
+						     ? "scatter list too long"
+						     : "scatter list leaves "
+						       "RAM");
 		c->nr_iov += r;
 		c->room += len;
 	}
-	return 0;
+	return true;
 }
 
 static void read_taskfile(const uint8_t *fis, struct ata_taskfile *tf)
@@ -365,7 +380,6 @@ static bool take_slot(struct ahci_port *p, struct ahci_slot *s)
 	struct mem *mem = port_mem(p);
 	struct header h;
 	uint8_t fis[20];
-	const char *why = "";
 
 	p->regs[PX_CMD] &= ~PX_CMD_CCS;
 	p->regs[PX_CMD] |= s->index << 8;
@@ -384,10 +398,12 @@ static bool take_slot(struct ahci_port *p, struct ahci_slot *s)
 		control(p, s, &h, fis[15]);
 		return false;
 	}
-	if (map_data(p, s, &h, &why)) {
-		port_fatal(p, why);
-		return false;
-	}
+	s->cmd.iov = s->iov;
+	s->cmd.map = map_data;
+	s->cmd.is_broken = false;
+	s->cmd.to_guest = !(h.flags & HEADER_WRITE);
+	s->table = h.table;
+	s->nr_prd = h.flags >> 16;
 	memset(s->cmd.packet, 0, sizeof(s->cmd.packet));
 	if ((h.flags & HEADER_ATAPI) &&
 	    dma_read(mem, h.table + TABLE_PACKET, s->cmd.packet,

@@ -40,7 +40,7 @@ enum ata_result ata_fail(struct ata_cmd *c, uint8_t error)
 void ata_reply(struct ata_dev *d, struct ata_cmd *c, const void *buf,
 	       uint64_t len)
 {
-	if (!c->to_guest)
+	if (!c->to_guest || !c->map(c, len))
 		return;
 	if (len > c->room)
 		len = c->room;
@@ -52,10 +52,9 @@ void ata_reply(struct ata_dev *d, struct ata_cmd *c, const void *buf,
 bool ata_prepare(struct ata_cmd *c, enum drive_op op, uint64_t off,
 		 uint64_t len)
 {
-	if (len > c->room || c->to_guest != (op == DRIVE_READ))
+	if (c->to_guest != (op == DRIVE_READ) || !c->map(c, len) ||
+	    c->room < len)
 		return false;
-	iov_drop_back(c->iov, &c->nr_iov, c->room - len);
-	c->room = len;
 	c->req.op = op;
 	c->req.fua = false;
 	c->req.off = off;
@@ -263,6 +262,7 @@ static enum ata_result start_trim(struct ata_dev *d, struct ata_cmd *c,
 {
 	(void)row;
 	if (!(c->tf.features & 1) || c->tf.count != 1 || c->to_guest ||
+	    !c->map(c, sizeof(c->ranges)) ||
 	    !iov_read(c->iov, c->nr_iov, 0, c->ranges, sizeof(c->ranges)))
 		return ata_fail(c, ATA_ERROR_ABRT);
 	c->next_range = 0;
@@ -272,18 +272,25 @@ static enum ata_result start_trim(struct ata_dev *d, struct ata_cmd *c,
 
 /* ---- the rest ---- */
 
+/* 512 bytes of answer, or none. */
+static enum ata_result reply_block(struct ata_dev *d, struct ata_cmd *c,
+				   const uint8_t *block, bool pio)
+{
+	ata_reply(d, c, block, 512);
+	if (c->moved < 512)
+		return ata_fail(c, ATA_ERROR_ABRT);
+	c->is_pio_in = pio;
+	return ata_ok(c);
+}
+
 static enum ata_result start_identify(struct ata_dev *d, struct ata_cmd *c,
 				      const struct row *row)
 {
 	uint8_t data[512];
 
 	(void)row;
-	if (!c->to_guest || c->room < sizeof(data))
-		return ata_fail(c, ATA_ERROR_ABRT);
 	ata_identify(d, data);
-	ata_reply(d, c, data, sizeof(data));
-	c->is_pio_in = true;
-	return ata_ok(c);
+	return reply_block(d, c, data, true);
 }
 
 static void fill_queued_error(struct ata_dev *d, uint8_t *page)
@@ -317,7 +324,7 @@ static enum ata_result start_log(struct ata_dev *d, struct ata_cmd *c,
 	uint8_t page[512] = {0};
 	unsigned log = c->tf.lba & 0xff, nr = (c->tf.lba >> 8) & 0xff;
 
-	if (!c->to_guest || c->tf.count != 1 || c->room < sizeof(page) || nr)
+	if (c->tf.count != 1 || nr)
 		return ata_fail(c, ATA_ERROR_ABRT);
 	if (log == LOG_DIRECTORY) {
 		page[0] = 1;
@@ -327,9 +334,7 @@ static enum ata_result start_log(struct ata_dev *d, struct ata_cmd *c,
 	} else {
 		return ata_fail(c, ATA_ERROR_ABRT);
 	}
-	ata_reply(d, c, page, sizeof(page));
-	c->is_pio_in = row->pio;
-	return ata_ok(c);
+	return reply_block(d, c, page, row->pio);
 }
 
 static enum ata_result start_multiple(struct ata_dev *d, struct ata_cmd *c,

@@ -54,10 +54,15 @@ struct ata_dev;
 struct ata_cmd {
 	struct ata_taskfile tf; /* the guest's; the answer when done */
 	uint8_t packet[16];	/* PACKET only */
-	struct iovec *iov;	/* the guest's memory */
+	bool to_guest;		/* the direction that the guest declared */
+	/* Makes iov the first len bytes of the guest's scatter list, fewer if
+	 * that is shorter; false when they are not in RAM (then is_broken is
+	 * set, too). */
+	bool (*map)(struct ata_cmd *c, uint64_t len);
+	bool is_broken;
+	struct iovec *iov;
 	int nr_iov;
 	uint64_t room; /* bytes in iov */
-	bool to_guest; /* iov may be written; else it may be read */
 	/* The device's own. */
 	bool is_queued, is_pio_in;
 	uint64_t moved; /* bytes that went to or from the guest */
@@ -94,7 +99,7 @@ struct ata_dev {
 	unsigned medium_changes; /* of the drive, as last looked at */
 };
 
-/* Begins a command whose tf, iov and packet are set. */
+/* Begins a command whose tf, packet, to_guest and map are set. */
 enum ata_result ata_start(struct ata_dev *d, struct ata_cmd *c);
 /* After cmd->req completed with res. */
 enum ata_result ata_next(struct ata_dev *d, struct ata_cmd *c, int res);
@@ -107,11 +112,12 @@ void ata_reset(struct ata_dev *d);
 
 enum ata_result ata_ok(struct ata_cmd *c);
 enum ata_result ata_fail(struct ata_cmd *c, uint8_t error);
-/* Copies an answer into the guest's memory, as much as fits there. */
+/* Copies an answer into the guest's memory, as much as its scatter list takes;
+ * c->moved says how much. */
 void ata_reply(struct ata_dev *d, struct ata_cmd *c, const void *buf,
 	       uint64_t len);
-/* Makes c->req a READ or WRITE of len bytes at off over the first len bytes of
- * iov; false when iov is too short or of the wrong direction. */
+/* Makes c->req a READ or WRITE of len bytes at off over the guest's memory;
+ * false when its list is too short or of the wrong direction. */
 bool ata_prepare(struct ata_cmd *c, enum drive_op op, uint64_t off,
 		 uint64_t len);
 /* Fills 256 words for IDENTIFY (PACKET) DEVICE. */
