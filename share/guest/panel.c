@@ -92,37 +92,6 @@ void panel_draw(void)
 	draw_band();
 }
 
-void panel_beat(void)
-{
-	screen_text(2, 12, VALUE, "%lu  at %lu.%lu s  ", beat_count,
-		    timer_ms() / 1000, timer_ms() / 100 % 10);
-	screen_text(3, 12, VALUE, "%lu MiB span, %lu pages/s, %s     ",
-		    dirty_span() * PAGE / MIB, dirty_rate(),
-		    dirty_is_on() ? "on" : "off");
-	screen_text(4, 12, VALUE, "%lu pages", dirty_count());
-	screen_text(5, 12, VALUE, "%016lx", dirty_sum());
-	if (verified)
-		screen_text(6, 12, verified_ok ? VALUE : ALARM,
-			    "%s, %lu pages   ", verified_ok ? "ok" : "BAD",
-			    verified_pages);
-	screen_text(7, 12, VALUE, "wrote %lu, flushed %lu, found %lu  ",
-		    record_written(), record_flushed(), record_found());
-}
-
-void panel_verified(bool ok, uint64_t pages)
-{
-	verified = true;
-	verified_ok = ok;
-	verified_pages = pages;
-	panel_beat();
-}
-
-void panel_key(const char *code, const char *name)
-{
-	text_format(last_key, sizeof(last_key), "%7s %9s", code, name);
-	screen_text(KEY_ROW, 12, KEY, "%s", last_key);
-}
-
 static void draw_map(void)
 {
 	for (unsigned i = 0; i < MAP_ROWS * MAP_COLS; i++) {
@@ -142,6 +111,38 @@ static void draw_map(void)
 				MAP_ROW + i / MAP_COLS, MAP_COL + i % MAP_COLS,
 				heat_colours[heat[i]], heat_letters[heat[i]]);
 	}
+}
+
+void panel_beat(void)
+{
+	screen_text(2, 12, VALUE, "%lu  at %lu.%lu s  ", beat_count,
+		    timer_ms() / 1000, timer_ms() / 100 % 10);
+	screen_text(3, 12, VALUE, "%lu MiB span, %lu pages/s, %s     ",
+		    dirty_span() * PAGE / MIB, dirty_rate(),
+		    dirty_is_on() ? "on" : "off");
+	screen_text(4, 12, VALUE, "%lu pages", dirty_count());
+	screen_text(5, 12, VALUE, "%016lx", dirty_sum());
+	if (verified)
+		screen_text(6, 12, verified_ok ? VALUE : ALARM,
+			    "%s, %lu pages   ", verified_ok ? "ok" : "BAD",
+			    verified_pages);
+	screen_text(7, 12, VALUE, "wrote %lu, flushed %lu, found %lu  ",
+		    record_written(), record_flushed(), record_found());
+	draw_map();
+}
+
+void panel_verified(bool ok, uint64_t pages)
+{
+	verified = true;
+	verified_ok = ok;
+	verified_pages = pages;
+	panel_beat();
+}
+
+void panel_key(const char *code, const char *name)
+{
+	text_format(last_key, sizeof(last_key), "%7s %9s", code, name);
+	screen_text(KEY_ROW, 12, KEY, "%s", last_key);
 }
 
 void panel_animate(void)
