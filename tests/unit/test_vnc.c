@@ -491,6 +491,39 @@ static void test_rests_when_alone(void **state)
 	rig_fini(&r);
 }
 
+static void *refresher(void *arg)
+{
+	struct rig *r = arg;
+	uint64_t end = now_ms() + DEADLINE_MS;
+
+	while (console_wanted_hz(r->console) == 0 && now_ms() < end)
+		nap();
+	r->seed = 99;
+	console_refresh(r->console);
+	return NULL;
+}
+
+/* A display that rested shows the present in the first update, which is all
+ * that a program for screenshots looks at. */
+static void test_first_update_is_fresh(void **state)
+{
+	struct rig r;
+	rfbClient *c;
+	pthread_t t;
+
+	(void)state;
+	rig_init(&r, NULL);
+	pthread_create(&t, NULL, refresher, &r);
+	c = client_connect(&r);
+	pthread_join(t, NULL);
+	do
+		pump(c);
+	while (((uint32_t *)c->frameBuffer)[0] == 0);
+	assert_true(looks_right(&r, c));
+	client_close(c);
+	rig_fini(&r);
+}
+
 static void write_file(const char *path, const char *text)
 {
 	FILE *f = fopen(path, "w");
@@ -777,6 +810,7 @@ int main(void)
 		cmocka_unit_test(test_keys_by_position),
 		cmocka_unit_test(test_pointer),
 		cmocka_unit_test(test_rests_when_alone),
+		cmocka_unit_test(test_first_update_is_fresh),
 		cmocka_unit_test(test_password),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_unix_socket),

@@ -29,6 +29,7 @@
 #define FIRST_HEIGHT   400
 #define CLIENT_WAIT_MS 2000 /* for the rest of a message, for a full pipe */
 #define HANDSHAKE_NS   30000000000ull
+#define WAKE_MS	       500
 #define LOG_LINES      20 /* of libvncserver, a second */
 
 static pthread_mutex_t vnc_library_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -84,16 +85,23 @@ static void on_error(const char *fmt, ...)
 
 /* ---- clients ---- */
 
-static void count_clients(struct vnc *v, int change)
+static void rest_when_alone(struct vnc *v)
 {
 	unsigned clients;
 
 	pthread_mutex_lock(&v->lock);
-	v->status.clients += (unsigned)change;
-	v->status.connections += change > 0;
 	clients = v->status.clients;
 	pthread_mutex_unlock(&v->lock);
 	console_viewer_set_hz(v->viewer, clients ? HZ : 0);
+}
+
+static void count_clients(struct vnc *v, int change)
+{
+	pthread_mutex_lock(&v->lock);
+	v->status.clients += (unsigned)change;
+	v->status.connections += change > 0;
+	pthread_mutex_unlock(&v->lock);
+	rest_when_alone(v);
 }
 
 static void on_client_gone(rfbClientPtr cl)
@@ -173,6 +181,21 @@ static void check_clients(struct vnc *v)
 	}
 }
 
+/* The display rested while nobody looked: lets it catch up, so that the very
+ * first update shows what is there now. */
+static void wake_display(struct vnc *v)
+{
+	struct pollfd fds[2] = {
+		{.fd = console_viewer_fd(v->viewer), .events = POLLIN},
+		{.fd = v->stop_fd, .events = POLLIN},
+	};
+
+	vnc_frame_update(v); /* what is old news makes the eventfd readable */
+	console_viewer_set_hz(v->viewer, HZ);
+	if (poll(fds, 2, WAKE_MS) > 0)
+		vnc_frame_update(v);
+}
+
 static void accept_client(struct vnc *v)
 {
 	int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
@@ -190,9 +213,12 @@ static void accept_client(struct vnc *v)
 		close(fd);
 		return;
 	}
+	if (!clients)
+		wake_display(v);
 	pthread_mutex_lock(&vnc_library_lock);
 	rfbNewClient(v->screen, fd);
 	pthread_mutex_unlock(&vnc_library_lock);
+	rest_when_alone(v);
 }
 
 /* ---- the thread ---- */
