@@ -37,8 +37,8 @@ struct vcpu_status {
 };
 
 /* A vCPU met its end: text explains (registers, instruction bytes); runs on
- * the vCPU's thread, outside the world, which then sleeps until reset.  is_reset: a triple
- * fault, which a PC answers with a reset. */
+ * the vCPU's thread, outside the world, which then sleeps until reset.
+ * is_reset: a triple fault, which a PC answers with a reset. */
 typedef void vcpu_crash_fn(void *arg, unsigned index, bool triple_fault,
 			   const char *text);
 
