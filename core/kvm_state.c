@@ -17,6 +17,8 @@
 #include "core/kvm_int.h"
 #include "core/vcpu_state.h"
 
+#define MEM_PAGE_BIT 0x1000ull
+
 /* MTRRs are guest-visible, yet KVM's own list leaves them out. */
 static const uint32_t extra_msrs[] = {
 	0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207, 0x208, 0x209,
@@ -303,6 +305,20 @@ static void tsc_khz_set(struct accel_vcpu *vcpu, uint64_t khz)
 		ioctl(vcpu->fd, KVM_SET_TSC_KHZ, (unsigned long)khz);
 }
 
+/* After a triple fault of a guest without paging KVM on AMD (Linux 6.1 at
+ * least) runs on with no root for its nested page tables, for ever, since it
+ * loads one only when paging changes.  Another CR3 first makes it do so. */
+static int reload_paging(struct accel_vcpu *vcpu, struct vcpu_state *s,
+			 struct error *e)
+{
+	int ret;
+
+	s->sregs.cr3 ^= MEM_PAGE_BIT;
+	ret = part_move(vcpu, ACCEL_SET, &part_sregs, s, e);
+	s->sregs.cr3 ^= MEM_PAGE_BIT;
+	return ret;
+}
+
 static int state_set(struct accel_vcpu *vcpu, struct vcpu_state *s,
 		     struct msr_batch *batch, struct error *e)
 {
@@ -313,6 +329,9 @@ static int state_set(struct accel_vcpu *vcpu, struct vcpu_state *s,
 	int ret;
 
 	tsc_khz_set(vcpu, s->tsc_khz);
+	ret = reload_paging(vcpu, s, e);
+	if (ret)
+		return ret;
 	for (i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
 		ret = part_move(vcpu, ACCEL_SET, before[i], s, e);
 		if (ret)

@@ -218,7 +218,8 @@ static void test_round_trip(void **state)
 	assert_memory_equal(&a->debugregs, &b->debugregs, sizeof(a->debugregs));
 	assert_memory_equal(&a->xcrs, &b->xcrs, sizeof(a->xcrs));
 	assert_int_equal(b->events.nmi.masked, 1);
-	assert_int_equal(b->events.interrupt.shadow, KVM_X86_SHADOW_INT_STI);
+	/* AMD has one shadow for STI and for MOV SS. */
+	assert_true(b->events.interrupt.shadow & KVM_X86_SHADOW_INT_STI);
 	assert_int_equal(a->nr_msrs, b->nr_msrs);
 	assert_true(a->nr_msrs > 20);
 	for (i = 0; i < a->nr_msrs; i++)
