@@ -272,7 +272,7 @@ static unsigned key(struct ui *ui, struct view *v, const struct key *k)
 	struct console_view *cv = v->data;
 	bool escape = key_equal(k, &ui->settings.escape);
 
-	if (!cv->vm)
+	if (!cv->vm || (!cv->grabbed && !machine_is_running(ui->machine)))
 		return EFFECT_PASS;
 	if (cv->grabbed && !escape)
 		return to_guest(cv, k);

@@ -20,7 +20,7 @@ static void four(const struct view *v, struct rect r, struct rect *out)
 	struct rect top, bottom;
 
 	if (r.cols >= LAYOUT_WIDE_COLS && r.rows >= 28) {
-		stacked(r, r.rows / 2, &top, &bottom);
+		stacked(r, r.rows * 2 / 5, &top, &bottom);
 		side_by_side(top, r.cols / 2, &out[0], &out[1]);
 		side_by_side(bottom, r.cols / 2, &out[2], &out[3]);
 		return;

@@ -227,6 +227,8 @@ static void draw_machine_name(struct ui *ui, int from)
 		return;
 	if (ui->current == SCREEN_CONSOLE)
 		console_label(ui, label, sizeof(label));
+	if (from + text_width(m->id) + text_width(label) + 14 > c->cols)
+		label[0] = '\0';
 	snprintf(text, sizeof(text), "%s %s%s%s", m->id, machine_state_text(m),
 		 label[0] ? "  " : "", label);
 	width = text_width(text);

@@ -299,6 +299,18 @@ struct machine *fleet_add(struct fleet *f, const struct vm_config *cfg)
 	return m;
 }
 
+struct machine *fleet_same(const struct fleet *f, const struct vm_config *cfg)
+{
+	for (unsigned i = 0; i < f->nr; i++) {
+		struct machine *m = f->machines[i];
+
+		if (m->path[0] && !m->broken.code &&
+		    !memcmp(&m->config, cfg, sizeof(*cfg)))
+			return m;
+	}
+	return NULL;
+}
+
 int fleet_delete(struct fleet *f, struct machine *m, struct error *e)
 {
 	int i = fleet_index(f, m);

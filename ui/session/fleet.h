@@ -64,6 +64,8 @@ void fleet_scan(struct fleet *f, const char *dir);
 int fleet_folder(char *buf, size_t len, const char *share, struct error *e);
 /* Adds a machine from options; the id is made unique. */
 struct machine *fleet_add(struct fleet *f, const struct vm_config *cfg);
+/* The machine whose file says the same as cfg, NULL when there is none. */
+struct machine *fleet_same(const struct fleet *f, const struct vm_config *cfg);
 /* Removes an idle or powered-off machine, and its file. 0 or -errno. */
 int fleet_delete(struct fleet *f, struct machine *m, struct error *e);
 

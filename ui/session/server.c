@@ -121,8 +121,10 @@ void server_destroy(struct server *s)
 int server_run_machine(struct server *s, const struct vm_config *cfg,
 		       struct error *e)
 {
-	struct machine *m = fleet_add(s->ui->fleet, cfg);
+	struct machine *m = fleet_same(s->ui->fleet, cfg);
 
+	if (!m)
+		m = fleet_add(s->ui->fleet, cfg);
 	if (!m)
 		return error_set(e, -ENOSPC,
 				 "the session has no room for "
@@ -130,6 +132,8 @@ int server_run_machine(struct server *s, const struct vm_config *cfg,
 	ui_choose(s->ui, m);
 	ui_switch(s->ui, SCREEN_CONSOLE);
 	s->grab_when_running = true;
+	if (machine_is_running(m))
+		return 0;
 	return fleet_start(s->ui->fleet, m, e);
 }
 
