@@ -16,6 +16,8 @@
 #define PIC_LINES    16
 #define IOAPIC_LINES 24
 
+static int routes_push_locked(struct accel_vm *vm);
+
 int kvm_irq_create(struct accel_vm *vm, struct error *e)
 {
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
@@ -26,6 +28,10 @@ int kvm_irq_create(struct accel_vm *vm, struct error *e)
 	ret = kvm_ioctl(vm->fd, KVM_CREATE_PIT2, &pit);
 	if (ret)
 		return error_errno(e, -ret, "KVM: creating the PIT");
+	/* KVM's own table has the PIT on the wrong IOAPIC input. */
+	ret = routes_push_locked(vm);
+	if (ret)
+		return error_errno(e, -ret, "KVM: wiring the interrupts");
 	return 0;
 }
 

@@ -227,7 +227,7 @@ static int open_drive(struct vm *vm, unsigned i, struct error *e)
 	vm->nr_disks = i + 1;
 	snprintf(disk->name, sizeof(disk->name), "%s%u",
 		 cfg->cdrom ? "cdrom" : "disk", i);
-	snprintf(disk->path, sizeof(disk->path), "%s", cfg->path);
+	memcpy(disk->path, cfg->path, sizeof(disk->path));
 	disk->owns_io = cfg->bus == VM_DISK_VIRTIO;
 	disk->io = disk->owns_io ? loop_create(disk->name, vm->m.world, e)
 				 : vm->ahci_io;

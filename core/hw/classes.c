@@ -9,6 +9,7 @@ extern const struct device_class rtc_class, i8042_class, serial_class;
 extern const struct device_class debugcon_class, debug_exit_class;
 extern const struct device_class fw_cfg_class;
 extern const struct device_class vga_class, option_rom_class;
+extern const struct device_class ahci_class, ata_disk_class, atapi_cdrom_class;
 extern const struct device_class virtio_blk_class, virtio_rng_class;
 extern const struct device_class virtio_keyboard_class, virtio_tablet_class;
 extern const struct device_class ahci_class, ata_disk_class, atapi_cdrom_class;
@@ -24,6 +25,9 @@ static const struct device_class *const classes[] = {
 	&debug_exit_class,	/* a test guest's exit code */
 	&vga_class,		/* display */
 	&option_rom_class,	/* a ROM on a function of its own */
+	&ahci_class,		/* SATA controller */
+	&ata_disk_class,	/* disk behind it */
+	&atapi_cdrom_class,	/* CD-ROM drive behind it */
 	&virtio_blk_class,	/* disk */
 	&virtio_rng_class,	/* entropy */
 	&virtio_keyboard_class, /* keyboard */
