@@ -245,7 +245,6 @@ static const struct state_field queue_fields[] = {
 	STATE_FIELD(struct virtio_queue, vq.next_avail),
 	STATE_FIELD(struct virtio_queue, vq.next_used),
 	STATE_FIELD(struct virtio_queue, vq.signalled),
-	STATE_FIELD(struct virtio_queue, vq.signalled_valid),
 };
 
 static const struct state_desc queue_state = {

@@ -241,26 +241,19 @@ void virtqueue_push(struct virtqueue *q, struct mem *mem, uint16_t head,
 bool virtqueue_should_interrupt(struct virtqueue *q)
 {
 	uint16_t old = q->signalled, event;
-	bool was_valid = q->signalled_valid;
 
-	if (was_valid && old == q->next_used)
+	if (old == q->next_used)
 		return false;
+	q->signalled = q->next_used;
 	/* The index must be visible before the driver's wish is read: the
 	 * driver stores its wish, then reads the index. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!q->event_idx) {
-		uint16_t flags =
-			__atomic_load_n(avail_field(q, 0), __ATOMIC_RELAXED);
-
-		q->signalled = q->next_used;
-		q->signalled_valid = true;
-		return !(flags & AVAIL_NO_INTERRUPT);
-	}
+	if (!q->event_idx)
+		return !(__atomic_load_n(avail_field(q, 0), __ATOMIC_RELAXED) &
+			 AVAIL_NO_INTERRUPT);
 	event = __atomic_load_n(avail_field(q, 2u + q->len), __ATOMIC_RELAXED);
-	q->signalled = q->next_used;
-	q->signalled_valid = true;
-	return !was_valid || (uint16_t)(q->next_used - event - 1) <
-				     (uint16_t)(q->next_used - old);
+	return (uint16_t)(q->next_used - event - 1) <
+	       (uint16_t)(q->next_used - old);
 }
 
 bool virtqueue_want_kicks(struct virtqueue *q, struct mem *mem, bool want)

@@ -31,8 +31,8 @@ struct virtqueue {
 	bool event_idx; /* negotiated */
 	/* Progress. */
 	uint16_t next_avail, next_used;
-	uint16_t signalled; /* next_used at the last interrupt */
-	bool signalled_valid;
+	uint16_t
+		signalled; /* next_used when an interrupt was last considered */
 	/* Host views of the rings while enabled. */
 	uint8_t *desc_host, *avail_host, *used_host;
 };
@@ -64,8 +64,8 @@ int virtqueue_walk(const struct virtqueue *q, struct mem *mem, uint16_t head,
 void virtqueue_push(struct virtqueue *q, struct mem *mem, uint16_t head,
 		    uint32_t len);
 
-/* True when the driver wants an interrupt for what was pushed since the last
- * call that returned true. */
+/* True when something was pushed since the last call and the driver wants an
+ * interrupt for it. */
 bool virtqueue_should_interrupt(struct virtqueue *q);
 
 /* Asks the driver to notify (or not to bother).  After asking, look at the
