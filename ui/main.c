@@ -1,6 +1,9 @@
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ui/cli/cli.h"
 #include "ui/session/session.h"
@@ -40,6 +43,25 @@ static int print_help(void)
 	return 0;
 }
 
+/* A program that was built but not installed finds its share folder beside
+ * it: build/ui/binnacle, build/share. */
+static void find_share(void)
+{
+	char exe[PATH_MAX], beside[PATH_MAX + 32], share[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+	if (len < 0 || getenv("BINNACLE_SHARE"))
+		return;
+	exe[len] = '\0';
+	*strrchr(exe, '/') = '\0';
+	snprintf(beside, sizeof(beside), "%s/../share/guest/demo.elf", exe);
+	if (access(beside, R_OK))
+		return;
+	snprintf(beside, sizeof(beside), "%s/../share", exe);
+	if (realpath(beside, share))
+		setenv("BINNACLE_SHARE", share, 1);
+}
+
 static int open_machines(void)
 {
 	struct session_options o = cli_session_options();
@@ -53,6 +75,7 @@ int main(int argc, char **argv)
 	const struct command *cmd;
 	struct error e = {0};
 
+	find_share();
 	if (argc < 2)
 		return open_machines();
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))

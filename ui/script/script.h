@@ -3,17 +3,20 @@
  *
  * One step a line; '#' starts a comment:
  *
- *   key NAME...             keys by name: key 2, key Down Down Enter, key
- * Ctrl-O type TEXT               TEXT as keys; \n Enter, \t Tab, \e Esc,
- * \\ itself :COMMAND                a palette command; destructive ones are not
- * asked about; one that fails ends the script wait-text REGEX [SECS]  until a
- * row of the screen matches the extended regular expression (quote it to have
- * blanks in it); 10 seconds unless told expect TEXT             TEXT is on the
- * screen now (within 2 seconds) expect-not TEXT         TEXT is not on the
- * screen sleep-ms N              lets time pass resize COLSxROWS        another
- * size, where there is no terminal save-screen FILE        the screen as text
- * into FILE print-screen [TITLE]    the screen as text to standard output echo
- * TEXT               TEXT to standard output
+ *   key NAME...          keys by name: key 2, key Down Down Enter, key Ctrl-O
+ *   type TEXT            TEXT as keys; \n Enter, \t Tab, \e Esc, \\ itself
+ *   :COMMAND             a palette command; destructive ones don't ask; one
+ *                        that fails ends the script
+ *   wait-text RE [SECS]  until a row of the screen matches the extended
+ *                        regular expression ("..." to have blanks in it); 10
+ *                        seconds unless told
+ *   expect TEXT          TEXT is on the screen now (within 2 seconds)
+ *   expect-not TEXT      TEXT is not on the screen
+ *   sleep-ms N           lets time pass
+ *   resize COLSxROWS     another size, where there is no terminal
+ *   save-screen FILE     the screen as text into FILE
+ *   print-screen [TITLE] the screen as text to standard output
+ *   echo TEXT            TEXT to standard output
  *
  * The first step that fails ends the script; file, line, what was wanted and
  * the screen go to standard error.
