@@ -191,6 +191,7 @@ uint64_t timer_ticks(void); /* of CPU 0 */
 uint32_t lapic_read(unsigned reg);
 void lapic_write(unsigned reg, uint32_t value);
 unsigned lapic_id(void);
+void lapic_enable(void); /* before anything else of it is set */
 
 /* pci.c: configuration space by 0xCF8; addresses are bus << 8 | devfn. */
 struct pci_device {

@@ -22,7 +22,7 @@ static void (*handlers[VECTORS])(void);
 static bool use_pic;
 static uint16_t pic_mask = 0xfffb; /* the cascade stays open */
 
-enum { LAPIC_EOI = 0xb0, LAPIC_SPURIOUS = 0xf0, LAPIC_LINT0 = 0x350 };
+enum { LAPIC_EOI = 0xb0, LAPIC_LINT0 = 0x350 };
 enum { LINT_EXTINT = 0x700, LINT_MASKED = 0x10000 };
 
 static void set_pic_mask(void)
@@ -74,8 +74,8 @@ void interrupt_init(void)
 	interrupt_load();
 	use_pic = option_has("irq", "pic");
 	init_pic();
-	/* While the APIC is off its lines stay masked. */
-	lapic_write(LAPIC_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
+	/* A local APIC that is off keeps every entry masked. */
+	lapic_enable();
 	lapic_write(LAPIC_LINT0, use_pic ? LINT_EXTINT : LINT_MASKED);
 }
 

@@ -100,7 +100,7 @@ static void start_lapic_tick(void)
 	lapic_write(LAPIC_INITIAL, (uint32_t)(lapic_hz / hz));
 }
 
-static void enable_lapic(void)
+void lapic_enable(void)
 {
 	lapic_write(LAPIC_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
 	lapic_write(LAPIC_DIVIDE, DIVIDE_BY_16);
@@ -121,7 +121,6 @@ void timer_init(void)
 	hz = (unsigned)option_number("hz", 50);
 	if (hz < 20 || hz > 1000)
 		hz = 50;
-	enable_lapic();
 	calibrate();
 	tsc_start = rdtsc();
 	interrupt_set_handler(VECTOR_TIMER, on_tick);
@@ -134,7 +133,7 @@ void timer_init(void)
 
 void timer_init_cpu(void)
 {
-	enable_lapic();
+	lapic_enable();
 	start_lapic_tick();
 }
 
