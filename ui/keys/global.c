@@ -446,7 +446,7 @@ const struct action global_actions[] = {
 	 .run = run_save_screen},
 	{.name = "quit-session",
 	 .keys = "Q",
-	 .help = "power everything off and end the session",
+	 .help = "power everything off, end the session",
 	 .run = run_quit,
 	 .ask = ask_quit},
 };

@@ -39,7 +39,7 @@ static void fit(struct ui *ui, int rows)
 static struct rect box(const struct ui *ui)
 {
 	const struct canvas *c = &ui->canvas;
-	int cols = c->cols > 84 ? 76 : c->cols - 4;
+	int cols = c->cols > 84 ? 76 : c->cols;
 	int rows = c->rows > 40 ? 36 : c->rows - 3;
 
 	return (struct rect){1 + (c->rows - 3 - rows) / 2, (c->cols - cols) / 2,

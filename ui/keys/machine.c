@@ -175,6 +175,7 @@ static unsigned run_delete(struct ui *ui, const char *arg)
 	struct machine *m = target(ui, arg);
 	struct error e = {0};
 	bool chosen = m == ui->machine;
+	int at = fleet_index(ui->fleet, m), last;
 	char id[64];
 
 	if (!m)
@@ -187,6 +188,10 @@ static unsigned run_delete(struct ui *ui, const char *arg)
 			ui_choose(ui, m);
 		return fail(ui, &e);
 	}
+	last = (int)fleet_count(ui->fleet) - 1;
+	if (chosen && last >= 0)
+		ui_choose(ui, fleet_at(ui->fleet,
+				       (unsigned)(at > last ? last : at)));
 	ui_say(ui, false, "deleted %s", id);
 	return EFFECT_DRAW;
 }
@@ -279,7 +284,7 @@ const struct action machine_actions[] = {
 	 .ask = ask_nmi},
 	{.name = "change-medium",
 	 .arg = ARG_TEXT,
-	 .help = "DISK FILE: put another medium into a drive",
+	 .help = "DISK FILE: another medium for a drive",
 	 .run = run_medium},
 	{.name = "type",
 	 .arg = ARG_TEXT,

@@ -580,7 +580,7 @@ static const struct action actions[] = {
 	{.name = "detail",
 	 .keys = "Enter",
 	 .hint = "detail",
-	 .help = "into the chosen row's details, and back",
+	 .help = "into the chosen row's details and back",
 	 .run = run_detail},
 };
 

@@ -153,7 +153,7 @@ static const struct action actions[] = {
 	{.name = "level",
 	 .keys = "w",
 	 .hint = "level",
-	 .help = "show everything, information, warnings, errors",
+	 .help = "from which level on entries are shown",
 	 .run = run_level},
 };
 

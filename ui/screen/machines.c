@@ -91,15 +91,17 @@ static void draw_head(struct ui *ui, struct rect in)
 		int col;
 		const char *text;
 	} heads[] = {
-		{COL_NAME, "Machine"},	   {COL_STATE, "State"},
-		{COL_CPUS, "CPUs"},	   {COL_MEM, "   Memory"},
-		{COL_LOAD, " CPU%"},	   {COL_UP, "     Up"},
-		{COL_WHAT, "Description"},
+		{COL_NAME, "Machine"},	    {COL_STATE, "State"},
+		{COL_CPUS, "CPUs"},	    {COL_MEM, "   Memory"},
+		{COL_LOAD, " CPU%"},	    {COL_UP, "     Up"},
+		{COL_WHAT, "Description "},
 	};
 
 	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
-		canvas_text(&ui->canvas, in.row, in.col + heads[i].col,
-			    in.cols - heads[i].col, ROLE_HEAD, heads[i].text);
+		if (in.cols - heads[i].col >= (int)strlen(heads[i].text))
+			canvas_text(&ui->canvas, in.row, in.col + heads[i].col,
+				    in.cols - heads[i].col, ROLE_HEAD,
+				    heads[i].text);
 }
 
 static void draw_load(struct ui *ui, const struct machine *m, int row,
@@ -142,8 +144,9 @@ static void draw_row(struct ui *ui, const struct machine *m, int row,
 		canvas_right(c, row, in.col + COL_MEM, 9, ROLE_TEXT, text);
 	}
 	draw_load(ui, m, row, in);
-	canvas_text(c, row, in.col + COL_WHAT, in.cols - COL_WHAT, ROLE_DIM,
-		    m->config.description);
+	if (in.cols - COL_WHAT >= 12)
+		canvas_text(c, row, in.col + COL_WHAT, in.cols - COL_WHAT,
+			    ROLE_DIM, m->config.description);
 }
 
 static void draw_list(struct ui *ui, struct view *v, struct rect r)
@@ -184,18 +187,52 @@ struct sheet {
 	int top, row;
 };
 
-static void field(struct sheet *s, enum role role, const char *name,
-		  const char *text)
+static void field_line(struct sheet *s, enum role role, const char *name,
+		       const char *text)
 {
 	struct canvas *c = &s->ui->canvas;
 	int row = s->in.row + s->row - s->top;
 	bool seen = s->row >= s->top && s->row < s->top + s->in.rows;
 
 	s->row++;
-	if (!seen || s->in.cols < 12)
+	if (!seen)
 		return;
 	canvas_text(c, row, s->in.col, 10, ROLE_HEAD, name);
 	canvas_text(c, row, s->in.col + 10, s->in.cols - 10, role, text);
+}
+
+/* Bytes of text that fill a line of width columns, broken at a blank when
+ * there is one in its second half. */
+static size_t line_bytes(const char *text, int width)
+{
+	const char *p = text, *blank = NULL;
+	int used = 0;
+
+	while (*p && used < width) {
+		if (*p == ' ' && used > width / 2)
+			blank = p + 1;
+		text_next(&p);
+		used++;
+	}
+	return (size_t)((*p && blank ? blank : p) - text);
+}
+
+/* A name and its text, on as many lines as it takes. */
+static void field(struct sheet *s, enum role role, const char *name,
+		  const char *text)
+{
+	char piece[1024];
+	size_t n;
+
+	if (s->in.cols < 20)
+		return;
+	do {
+		n = line_bytes(text, s->in.cols - 10);
+		snprintf(piece, sizeof(piece), "%.*s", (int)n, text);
+		field_line(s, role, name, piece);
+		name = "";
+		text += n;
+	} while (*text);
 }
 
 static void about_disks(struct sheet *s, const struct vm_config *cfg)
@@ -325,7 +362,7 @@ static const struct action actions[] = {
 	{.name = "open",
 	 .keys = "Enter",
 	 .hint = "console",
-	 .help = "show the machine's console and type into it",
+	 .help = "show the console and type into it",
 	 .run = run_open},
 	{.name = "rescan",
 	 .keys = "r",

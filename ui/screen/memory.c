@@ -163,19 +163,19 @@ static void draw_event(struct ui *ui, const struct vm_mem_event *ev, int row,
 	char text[32];
 
 	snprintf(text, sizeof(text), "%.3f s", (double)ev->time_ns / 1e9);
-	canvas_right(c, row, in.col, 11, ROLE_DIM, text);
-	canvas_text(c, row, in.col + 12, 10, role, ev->what);
+	canvas_right(c, row, in.col, 10, ROLE_DIM, text);
+	canvas_text(c, row, in.col + 11, 9, role, ev->what);
 	snprintf(text, sizeof(text), "%u", ev->slot);
-	canvas_right(c, row, in.col + 22, 4, ROLE_STRONG, text);
-	put_range(c, row, in.col + 28, ev->gpa, ev->len);
-	canvas_text(c, row, in.col + 48, 10, ROLE_TEXT, ev->block);
-	canvas_text(c, row, in.col + 59, 2, ev->readonly ? ROLE_WARN : ROLE_DIM,
+	canvas_right(c, row, in.col + 20, 4, ROLE_STRONG, text);
+	put_range(c, row, in.col + 26, ev->gpa, ev->len);
+	canvas_text(c, row, in.col + 46, 10, ROLE_TEXT, ev->block);
+	canvas_text(c, row, in.col + 57, 2, ev->readonly ? ROLE_WARN : ROLE_DIM,
 		    ev->readonly ? "ro" : "rw");
-	canvas_text(c, row, in.col + 62, 3, ROLE_ACCENT,
+	canvas_text(c, row, in.col + 60, 3, ROLE_ACCENT,
 		    ev->logged ? "log" : "");
 	if (ev->dirty_carried)
-		canvas_printf(c, row, in.col + 66, in.cols - 66, ROLE_WARN,
-			      "%llu dirty kept",
+		canvas_printf(c, row, in.col + 64, in.cols - 64, ROLE_WARN,
+			      "%llu dirty",
 			      (unsigned long long)ev->dirty_carried);
 }
 
@@ -426,7 +426,7 @@ static const struct action actions[] = {
 	{.name = "regions",
 	 .keys = "r",
 	 .hint = "regions",
-	 .help = "the list of regions in the guest's address space",
+	 .help = "the list of regions of guest memory",
 	 .run = run_regions},
 	{.name = "slot-events",
 	 .keys = "v",

@@ -406,6 +406,7 @@ void ui_draw(struct ui *ui)
 		draw_bar(ui);
 		ui_current(ui)->draw(ui, ui_view(ui), body);
 	}
+	c->clip.rows = 0;
 	draw_message(ui);
 	draw_hints(ui);
 	if (ui->layer.open) {

@@ -10,7 +10,7 @@
  *   wait-text RE [SECS]  until a row of the screen matches the extended
  *                        regular expression ("..." to have blanks in it); 10
  *                        seconds unless told
- *   expect TEXT          TEXT is on the screen now (within 2 seconds)
+ *   expect TEXT          TEXT is on the screen now (within 5 seconds)
  *   expect-not TEXT      TEXT is not on the screen
  *   sleep-ms N           lets time pass
  *   resize COLSxROWS     another size, where there is no terminal

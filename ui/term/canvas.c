@@ -41,6 +41,20 @@ void canvas_clear(struct canvas *c)
 	for (int i = 0; i < c->rows * c->cols; i++)
 		c->cells[i] = blank;
 	c->cursor_row = c->cursor_col = -1;
+	c->clip.rows = 0;
+}
+
+void canvas_clip(struct canvas *c, struct rect r)
+{
+	c->clip = r;
+}
+
+static bool is_clipped(const struct canvas *c, int row, int col)
+{
+	const struct rect *r = &c->clip;
+
+	return r->rows && (row < r->row || row >= r->row + r->rows ||
+			   col < r->col || col >= r->col + r->cols);
 }
 
 static struct cell *cell_at(const struct canvas *c, int row, int col)
@@ -94,7 +108,7 @@ static int put(struct canvas *c, int row, int col, int room, uint32_t ch,
 		width = 1;
 		half = NULL;
 	}
-	if (!cell)
+	if (!cell || is_clipped(c, row, col))
 		return width;
 	unpair(c, row, col);
 	*cell = (struct cell){ch, style.fg, style.bg, style.attr};
@@ -169,7 +183,7 @@ void canvas_tint(struct canvas *c, int row, int col, int width, enum role role)
 
 	for (int i = 0; i < width; i++) {
 		cell = cell_at(c, row, col + i);
-		if (!cell)
+		if (!cell || is_clipped(c, row, col + i))
 			continue;
 		if (style.bg >= 0) {
 			cell->bg = style.bg;
@@ -203,6 +217,7 @@ struct rect canvas_frame(struct canvas *c, struct rect r, const char *title,
 	enum role role = focused ? ROLE_FRAME_FOCUS : ROLE_FRAME;
 	int col = r.col + 2, room = r.cols - 5;
 
+	c->clip.rows = 0;
 	if (r.rows < 2 || r.cols < 2)
 		return (struct rect){r.row, r.col, 0, 0};
 	frame_lines(c, r, c->theme->roles[role]);
@@ -212,7 +227,9 @@ struct rect canvas_frame(struct canvas *c, struct rect r, const char *title,
 		col += canvas_text(c, r.row, col, room, ROLE_TITLE, title);
 		canvas_text(c, r.row, col, 1, ROLE_TITLE, " ");
 	}
-	return (struct rect){r.row + 1, r.col + 1, r.rows - 2, r.cols - 2};
+	r = (struct rect){r.row + 1, r.col + 1, r.rows - 2, r.cols - 2};
+	canvas_clip(c, r);
+	return r;
 }
 
 void canvas_spark(struct canvas *c, int row, int col, int width, enum role role,

@@ -37,6 +37,7 @@ struct canvas {
 	int cursor_row, cursor_col; /* -1: hidden */
 	bool ascii;		    /* nothing outside ASCII gets in */
 	bool mono;		    /* colours will not be seen */
+	struct rect clip;	    /* nothing is drawn outside; no rows: off */
 	const struct theme *theme;
 };
 
@@ -67,7 +68,10 @@ void canvas_fill(struct canvas *c, struct rect r, enum role role);
 /* Gives the cells of one row in [col, col + width) the role's paper and
  * attributes: a selection bar over text that is already there. */
 void canvas_tint(struct canvas *c, int row, int col, int width, enum role role);
-/* Draws a frame with a title; returns the rectangle inside. */
+/* Keeps what follows inside r, until the next frame or canvas_clear. */
+void canvas_clip(struct canvas *c, struct rect r);
+/* Draws a frame with a title; returns the rectangle inside, to which what
+ * follows is clipped. */
 struct rect canvas_frame(struct canvas *c, struct rect r, const char *title,
 			 bool focused);
 /* Draws values (0..max) as a graph of one row, newest at the right. */

@@ -1,0 +1,453 @@
+/*
+ * A machine that only pretends: it implements core/vm.h with canned facts, so
+ * that screens can be compared with text character by character, without KVM.
+ *
+ * Its text screen shows what the keyboard said; its serial line echoes.  A
+ * machine whose name begins with "crash" crashes when it starts, one whose name
+ * begins with "absent" can't be made.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/console.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/vm.h"
+
+#define MAX_EVENTS 64
+
+struct vm {
+	struct vm_config config;
+	struct log *log;
+	struct console *console;
+	struct serial_line *serial;
+	struct console_input input;
+	struct console_text text;
+	int wake;
+	pthread_mutex_t lock; /* protects: */
+	enum vm_state state;
+	char message[512];
+	struct vm_event events[MAX_EVENTS];
+	size_t nr_events;
+	uint64_t commands;
+	unsigned resets;
+};
+
+/* ---- the pretended guest ---- */
+
+static void put_text(struct vm *vm, int row, const char *text, uint8_t attr)
+{
+	for (int i = 0; text[i] && i < 80; i++)
+		vm->text.cells[row][i] =
+			(struct console_cell){(uint8_t)text[i], attr};
+}
+
+static void show(struct vm *vm)
+{
+	console_set_text(vm->console, &vm->text);
+	console_changed(vm->console, (struct console_rect){0, 0, 640, 400});
+}
+
+/* Keys appear as make codes, so that a test sees exactly what arrived. */
+static void on_key(void *opaque, uint16_t scancode, bool down)
+{
+	struct vm *vm = opaque;
+	char text[16];
+
+	if (!down)
+		return;
+	snprintf(text, sizeof(text), "%03x ", scancode);
+	if (vm->text.cursor_col > 72) {
+		vm->text.cursor_col = 0;
+		vm->text.cursor_row++;
+	}
+	for (int i = 0; i < 4; i++)
+		vm->text.cells[vm->text.cursor_row][vm->text.cursor_col++] =
+			(struct console_cell){(uint8_t)text[i], 0x0a};
+	show(vm);
+}
+
+static const struct console_input_ops input_ops = {.key = on_key};
+
+/* The line's lock is held: only remember, like a device that posts. */
+static void on_serial(void *arg)
+{
+	struct vm *vm = arg;
+	uint64_t one = 1;
+
+	if (write(vm->wake, &one, sizeof(one)) < 0)
+		abort();
+}
+
+static void echo(struct vm *vm)
+{
+	char buf[256];
+	size_t n = serial_line_input(vm->serial, buf, sizeof(buf));
+
+	if (n)
+		serial_line_output(vm->serial, buf, n);
+}
+
+static void draw_first_screen(struct vm *vm)
+{
+	vm->text.cols = 80;
+	vm->text.rows = 25;
+	for (int row = 0; row < 25; row++)
+		for (int col = 0; col < 80; col++)
+			vm->text.cells[row][col] =
+				(struct console_cell){' ', 0x07};
+	put_text(vm, 0, "The pretended guest \xc9\xcd\xcd\xbb \xe3", 0x1f);
+	put_text(vm, 1, "with \x1b[31mhostile\x07 text and \xdb blocks", 0x07);
+	put_text(vm, 3, " chosen entry ", 0x70);
+	vm->text.cursor_row = 5;
+	vm->text.cursor_col = 0;
+	show(vm);
+}
+
+/* ---- life ---- */
+
+static void tell(struct vm *vm, enum vm_event_kind kind, const char *text)
+{
+	uint64_t one = 1;
+	struct vm_event *ev;
+
+	if (vm->nr_events == MAX_EVENTS) {
+		memmove(vm->events, vm->events + 1,
+			(MAX_EVENTS - 1) * sizeof(vm->events[0]));
+		vm->nr_events--;
+	}
+	ev = &vm->events[vm->nr_events];
+	*ev = (struct vm_event){.kind = kind, .state = vm->state};
+	ev->seq = vm->nr_events ? ev[-1].seq + 1 : 1;
+	ev->command = vm->commands;
+	snprintf(ev->text, sizeof(ev->text), "%s", text);
+	vm->nr_events++;
+	if (write(vm->wake, &one, sizeof(one)) < 0)
+		abort();
+}
+
+struct vm *vm_create(const struct vm_config *cfg, struct log *log,
+		     struct error *e)
+{
+	static const char greeting[] =
+		"pretended serial line\r\n\x1b[32mgreen\x1b[0m $ ";
+	struct vm *vm;
+
+	if (!strncmp(cfg->name, "absent", 6)) {
+		error_set(e, -ENOENT, "disk '%s' is not there",
+			  cfg->disks[0].path);
+		return NULL;
+	}
+	vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return NULL;
+	vm->config = *cfg;
+	vm->log = log;
+	vm->console = console_create();
+	vm->serial = serial_line_create("serial0");
+	vm->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	pthread_mutex_init(&vm->lock, NULL);
+	vm->input = (struct console_input){.ops = &input_ops, .opaque = vm};
+	console_input_add(vm->console, &vm->input);
+	console_input_enable(vm->console, &vm->input, true);
+	serial_line_set_notify(vm->serial, on_serial, vm);
+	serial_line_output(vm->serial, greeting, sizeof(greeting) - 1);
+	draw_first_screen(vm);
+	log_write(log, LOG_LEVEL_INFO, cfg->name, "pretends to exist");
+	return vm;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	console_input_remove(vm->console, &vm->input);
+	console_destroy(vm->console);
+	serial_line_destroy(vm->serial);
+	close(vm->wake);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+static void enter(struct vm *vm, enum vm_state state, const char *text)
+{
+	vm->state = state;
+	tell(vm, VM_EVENT_STATE, text);
+}
+
+static void obey(struct vm *vm, const struct vm_command *cmd)
+{
+	switch (cmd->kind) {
+	case VM_CMD_RESUME:
+		if (!strncmp(vm->config.name, "crash", 5)) {
+			snprintf(vm->message, sizeof(vm->message),
+				 "triple fault on vcpu0\n"
+				 "rip 0x7c00  rsp 0x7bfe\n"
+				 "code 0f 0b \x1b[2J f4");
+			enter(vm, VM_CRASHED, "triple fault on vcpu0");
+			return;
+		}
+		enter(vm, VM_RUNNING, "running");
+		return;
+	case VM_CMD_PAUSE:
+		enter(vm, VM_PAUSED, "paused");
+		return;
+	case VM_CMD_RESET:
+		vm->resets++;
+		tell(vm, VM_EVENT_GUEST_RESET, "reset");
+		return;
+	case VM_CMD_POWERDOWN:
+	case VM_CMD_POWEROFF:
+		enter(vm, VM_OFF, "powered off");
+		return;
+	case VM_CMD_NMI:
+		return;
+	case VM_CMD_CHANGE_MEDIUM:
+		tell(vm, VM_EVENT_COMMAND_FAILED, "the tray is locked");
+		return;
+	}
+}
+
+uint64_t vm_command(struct vm *vm, const struct vm_command *cmd)
+{
+	uint64_t id;
+
+	pthread_mutex_lock(&vm->lock);
+	id = ++vm->commands;
+	obey(vm, cmd);
+	pthread_mutex_unlock(&vm->lock);
+	return id;
+}
+
+int vm_command_sync(struct vm *vm, const struct vm_command *cmd,
+		    struct error *e)
+{
+	(void)e;
+	vm_command(vm, cmd);
+	return 0;
+}
+
+size_t vm_events(struct vm *vm, uint64_t since, struct vm_event *out,
+		 size_t max)
+{
+	size_t n = 0;
+
+	echo(vm);
+	pthread_mutex_lock(&vm->lock);
+	for (size_t i = 0; i < vm->nr_events && n < max; i++)
+		if (vm->events[i].seq > since)
+			out[n++] = vm->events[i];
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+int vm_event_fd(struct vm *vm)
+{
+	return vm->wake;
+}
+
+/* ---- facts ---- */
+
+void vm_status_copy(struct vm *vm, struct vm_status *out)
+{
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&vm->lock);
+	snprintf(out->name, sizeof(out->name), "%s", vm->config.name);
+	snprintf(out->message, sizeof(out->message), "%s", vm->message);
+	out->state = vm->state;
+	out->uptime_ns = 3723000000000ull;
+	out->mem = vm->config.mem;
+	out->cpus = vm->config.cpus;
+	out->resets = vm->resets;
+	out->exit_code = -1;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+size_t vm_vcpus_copy(struct vm *vm, struct vm_vcpu_row *out, size_t max)
+{
+	size_t n = vm->config.cpus < max ? vm->config.cpus : max;
+
+	for (size_t i = 0; i < n; i++)
+		out[i] =
+			(struct vm_vcpu_row){.index = (unsigned)i,
+					     .state = i ? "waiting" : "running",
+					     .exits = 1000,
+					     .pio = 600,
+					     .mmio = 400,
+					     .rip = 0xfff0};
+	return n;
+}
+
+size_t vm_devices_copy(struct vm *vm, struct vm_device_row *out, size_t max)
+{
+	struct vm_device_row rows[] = {
+		{.name = "mch",
+		 .cls = "pci",
+		 .place = "00:00.0",
+		 .summary = "host bridge",
+		 .vendor = 0x8086,
+		 .device = 0x29c0,
+		 .is_pci = true,
+		 .gsi = -1},
+		{.name = "disk0",
+		 .cls = "virtio-blk",
+		 .place = "00:02.0",
+		 .summary = "virtio disk",
+		 .vendor = 0x1af4,
+		 .device = 0x1042,
+		 .class_code = 0x010000,
+		 .is_pci = true,
+		 .gsi = 22,
+		 .msix_vectors = 2,
+		 .msix_enabled = true,
+		 .interrupts = 42},
+		{.name = "evil\x1b[2J",
+		 .cls = "bad",
+		 .place = "00:03.0",
+		 .depth = 1,
+		 .failed = true,
+		 .why = "ring at 0x10 is outside RAM",
+		 .gsi = -1},
+	};
+	size_t n = sizeof(rows) / sizeof(rows[0]);
+
+	(void)vm;
+	strcpy(rows[1].bars[4].kind, "mem64");
+	rows[1].bars[4].addr = 0xfe000000;
+	rows[1].bars[4].len = 16384;
+	rows[1].bars[4].mapped = true;
+	rows[1].bars[4].reads = 17;
+	rows[1].bars[4].writes = 4711;
+	rows[1].nr_counters = 1;
+	strcpy(rows[1].counters[0].name, "queue kicks");
+	rows[1].counters[0].value = 123456;
+	n = n < max ? n : max;
+	memcpy(out, rows, n * sizeof(rows[0]));
+	return n;
+}
+
+size_t vm_memory_copy(struct vm *vm, enum vm_mem_kind kind,
+		      struct vm_mem_row *out, size_t max)
+{
+	static const struct vm_mem_row rows[] = {
+		{.kind = VM_MEM_BLOCK,
+		 .name = "pc.ram",
+		 .block = "pc.ram",
+		 .type = "ram",
+		 .len = 64 << 20,
+		 .dirty_pages = 12},
+		{.kind = VM_MEM_BLOCK,
+		 .name = "pc.rom",
+		 .block = "pc.rom",
+		 .type = "rom",
+		 .len = 256 << 10,
+		 .readonly = true},
+		{.kind = VM_MEM_REGION,
+		 .name = "ram-low",
+		 .block = "pc.ram",
+		 .type = "ram",
+		 .len = 64 << 20,
+		 .enabled = true},
+		{.kind = VM_MEM_REGION,
+		 .name = "pam-c0000",
+		 .block = "pc.ram",
+		 .type = "ram",
+		 .gpa = 0xc0000,
+		 .len = 0x4000,
+		 .priority = 2},
+		{.kind = VM_MEM_SLOT,
+		 .block = "pc.ram",
+		 .slot = 1,
+		 .len = 0xa0000,
+		 .enabled = true},
+		{.kind = VM_MEM_SLOT,
+		 .block = "pc.ram",
+		 .slot = 3,
+		 .gpa = 0xc0000,
+		 .len = 0x20000,
+		 .readonly = true,
+		 .logged = true,
+		 .enabled = true,
+		 .dirty_pages = 3},
+		{.kind = VM_MEM_SLOT,
+		 .block = "pc.ram",
+		 .slot = 4,
+		 .gpa = 0xe0000,
+		 .len = 0x20000,
+		 .enabled = true},
+	};
+	size_t n = 0;
+
+	(void)vm;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && n < max; i++)
+		if (rows[i].kind == kind)
+			out[n++] = rows[i];
+	return n;
+}
+
+size_t vm_memory_events(struct vm *vm, uint64_t since, struct vm_mem_event *out,
+			size_t max)
+{
+	static const struct vm_mem_event events[] = {
+		{1, 10000000, "created", 1, 0, 0xa0000, 0, "pc.ram", false,
+		 false},
+		{2, 12000000, "created", 2, 0xc0000, 0x40000, 0, "pc.ram",
+		 false, false},
+		{3, 1500000000, "destroyed", 2, 0xc0000, 0x40000, 9, "pc.ram",
+		 false, false},
+		{4, 1500100000, "created", 3, 0xc0000, 0x20000, 0, "pc.ram",
+		 true, true},
+		{5, 1500200000, "created", 4, 0xe0000, 0x20000, 0, "pc.ram",
+		 false, false},
+	};
+	size_t n = 0;
+
+	(void)vm;
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]) && n < max;
+	     i++)
+		if (events[i].seq > since)
+			out[n++] = events[i];
+	return n;
+}
+
+size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
+{
+	if (!max)
+		return 0;
+	memset(out, 0, sizeof(*out));
+	snprintf(out->name, sizeof(out->name), "disk0");
+	snprintf(out->path, sizeof(out->path), "%s", "/disks/pretended.img");
+	snprintf(out->bus, sizeof(out->bus), "virtio");
+	snprintf(out->cache, sizeof(out->cache), "unsafe");
+	out->len = 16 << 20;
+	out->has_medium = out->wce = true;
+	out->reads = 10;
+	out->writes = 20;
+	(void)vm;
+	return 1;
+}
+
+struct console *vm_console(struct vm *vm)
+{
+	return vm->console;
+}
+
+struct serial_line *vm_serial(struct vm *vm, unsigned n)
+{
+	return n ? NULL : vm->serial;
+}
+
+const struct vm_config *vm_config(const struct vm *vm)
+{
+	return &vm->config;
+}
+
+struct log *vm_log(struct vm *vm)
+{
+	return vm->log;
+}
