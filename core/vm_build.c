@@ -25,7 +25,7 @@
 #define SEABIOS	     "/usr/share/seabios/bios-256k.bin"
 #define FIRMWARE_MIN 0x20000u
 #define FIRMWARE_MAX 0x800000u
-#define BOOT_MENU_MS 1000 /* the firmware waits that long for Esc */
+#define BOOT_MENU_MS 1500 /* the firmware waits that long for Esc */
 #define GIB_4	     (1ull << 32)
 
 /* ---- services ---- */

@@ -21,6 +21,7 @@
 #include "core/hw/acpi/acpi.h"
 #include "core/hw/boot/boot.h"
 #include "core/hw/chipset/q35.h"
+#include "core/hw/display/display.h"
 #include "core/vcpu.h"
 #include "core/vm_internal.h"
 #include "core/world.h"
@@ -84,12 +85,14 @@ static int boot_directly(struct vm *vm, struct error *e)
 		.append = vm->cfg.append,
 	};
 	struct vcpu_state *state = calloc(1, sizeof(*state));
+	struct device *vga = device_find(&vm->m, "vga");
 	struct boot_entry entry;
 	int r;
 
 	if (!state)
 		return error_set(e, -ENOMEM, "no memory for a vCPU's state");
 	q35_direct_setup(&vm->m);
+	args.vga_text = vga && vga_direct_setup(vga);
 	commit(vm);
 	r = boot_load(&vm->m, &args, &entry, e);
 	if (!r)
@@ -191,6 +194,20 @@ void vm_vcpu_crashed(void *arg, unsigned index, bool triple_fault,
 	loop_post(vm->m.main, &vm->crash_work);
 }
 
+/* The whole explanation, a line an entry. */
+static void log_message(struct vm *vm)
+{
+	char text[sizeof(vm->message)], *line, *next = text;
+
+	pthread_mutex_lock(&vm->lock);
+	memcpy(text, vm->message, sizeof(text));
+	pthread_mutex_unlock(&vm->lock);
+	while ((line = strsep(&next, "\n")))
+		if (*line)
+			log_write(vm->log, LOG_LEVEL_ERROR, vm->cfg.name, "%s",
+				  line);
+}
+
 void vm_on_crash(void *arg)
 {
 	struct vm *vm = arg;
@@ -203,9 +220,10 @@ void vm_on_crash(void *arg)
 	snprintf(first, sizeof(first), "%.*s", (int)strcspn(vm->message, "\n"),
 		 vm->message);
 	pthread_mutex_unlock(&vm->lock);
-	if (!crashed || vm->state != VM_RUNNING)
+	if (!crashed || vm->state == VM_OFF)
 		return;
 	vcpu_set_pause(vm->vcpus);
+	log_message(vm);
 	set_state(vm, VM_CRASHED, first);
 }
 

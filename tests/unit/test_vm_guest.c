@@ -138,6 +138,30 @@ static void more_cpus_and_memory_above_4g_work(void **state)
 	vm_destroy(vm);
 }
 
+/* A kernel that is started directly finds what a video BIOS would leave. */
+static void the_display_starts_in_text_mode(void **state)
+{
+	struct vm_config c = demo("");
+	struct vm *vm = vm_test_create(&c);
+	struct console_viewer *viewer =
+		console_viewer_create(vm_console(vm), 20);
+	uint64_t end = loop_now_ns() + VM_WAIT_NS;
+	struct console_info info;
+
+	(void)state;
+	do {
+		usleep(20000);
+		console_info(vm_console(vm), &info);
+	} while (!info.is_text && loop_now_ns() < end);
+	assert_true(info.is_text);
+	assert_int_equal(info.cols, 80);
+	assert_int_equal(info.rows, 25);
+	assert_int_equal(info.height, 400);
+	assert_true(vm_test_screen_has(vm, "        "));
+	console_viewer_destroy(viewer);
+	vm_destroy(vm);
+}
+
 /* The image boots by firmware from either kind of disk. */
 static void boot_image(enum vm_disk_bus bus)
 {
@@ -176,6 +200,7 @@ int main(void)
 		cmocka_unit_test(wild_accesses_do_no_harm),
 		cmocka_unit_test(pausing_stops_the_beat),
 		cmocka_unit_test(more_cpus_and_memory_above_4g_work),
+		cmocka_unit_test(the_display_starts_in_text_mode),
 		cmocka_unit_test(the_image_boots_from_virtio),
 		cmocka_unit_test(the_image_boots_from_ahci),
 	};
