@@ -1,6 +1,15 @@
 /* SeaBIOS runs as on a PC: its messages, its boot menu, a second start. */
 #include "tests/unit/vm_test.h"
 
+/* The old picture stays until the display is refreshed. */
+static void start_afresh(struct vm *vm)
+{
+	vm_test_do(vm, VM_CMD_POWEROFF);
+	vm_test_do(vm, VM_CMD_RESUME);
+	while (vm_test_screen_has(vm, "SeaBIOS"))
+		usleep(5000);
+}
+
 static void firmware_reaches_the_end_of_its_list(void **state)
 {
 	struct vm_config c;
@@ -16,12 +25,13 @@ static void firmware_reaches_the_end_of_its_list(void **state)
 	vm_test_wait_screen(vm, "SeaBIOS (version ");
 	vm_test_wait_screen(vm, "No bootable device.");
 	/* Pulled and put back: all of it again, from power-on. */
-	vm_test_do(vm, VM_CMD_POWEROFF);
-	vm_test_do(vm, VM_CMD_RESUME);
+	start_afresh(vm);
 	vm_test_wait_screen(vm, "Booting from");
 	vm_test_wait_screen(vm, "No bootable device.");
 	vm_test_do(vm, VM_CMD_RESET);
-	vm_test_wait_screen(vm, "Booting from");
+	while (vm_test_screen_has(vm, "No bootable"))
+		usleep(5000);
+	vm_test_wait_screen(vm, "No bootable device.");
 	console_viewer_destroy(viewer);
 	vm_destroy(vm);
 }
@@ -30,8 +40,7 @@ static bool menu_opens(struct vm *vm)
 {
 	const uint16_t esc = 0x01;
 
-	vm_test_do(vm, VM_CMD_POWEROFF);
-	vm_test_do(vm, VM_CMD_RESUME);
+	start_afresh(vm);
 	vm_test_wait_screen(vm, "Press ESC for boot menu.");
 	console_key(vm_console(vm), esc, true);
 	console_key(vm_console(vm), esc, false);
