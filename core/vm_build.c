@@ -25,7 +25,9 @@
 #define SEABIOS	     "/usr/share/seabios/bios-256k.bin"
 #define FIRMWARE_MIN 0x20000u
 #define FIRMWARE_MAX 0x800000u
-#define BOOT_MENU_MS 1500 /* the firmware waits that long for Esc */
+/* The firmware waits that long for Esc, by timer ticks: those that it was too
+ * busy to take come in a burst, so a slow host leaves only a part of it. */
+#define BOOT_MENU_MS 2500
 #define GIB_4	     (1ull << 32)
 
 /* ---- services ---- */

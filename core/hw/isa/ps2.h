@@ -17,6 +17,7 @@ struct error;
 struct state_desc;
 
 #define PS2_QUEUE_LEN 64u
+#define PS2_KEYS_LEN  14u /* bytes of keys that may wait among them */
 
 struct ps2_queue {
 	uint8_t bytes[PS2_QUEUE_LEN];

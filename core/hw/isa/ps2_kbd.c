@@ -109,11 +109,11 @@ static unsigned code_set2(uint8_t code, bool extended, bool down, uint8_t *out)
 	return n;
 }
 
-/* Keys leave half of the queue to replies; a guest that does not read loses
- * keys, as a full keyboard does. */
+/* As many bytes as a real keyboard keeps: firmware empties no more before it
+ * gives up on the keyboard.  A guest that does not read loses keys. */
 static void keys_put(struct ps2_kbd *k, const uint8_t *bytes, unsigned n)
 {
-	if (k->queue.nr + n <= PS2_QUEUE_LEN / 2)
+	if (k->queue.nr + n <= PS2_KEYS_LEN)
 		ps2_queue_put(&k->queue, bytes, n);
 }
 
