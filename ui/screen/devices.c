@@ -330,7 +330,8 @@ static void draw_list(struct ui *ui, struct view *v, struct rect r)
 	in = canvas_frame(&ui->canvas, r, "Devices", v->focus == PANEL_LIST);
 	in.col++;
 	in.cols -= 2;
-	list_fit(l, dv->nr_items, in.rows - 1);
+	list_place(l, dv->nr_items,
+		   (struct rect){in.row + 1, in.col, in.rows - 1, in.cols});
 	draw_head(ui, in);
 	for (int i = 0; i < in.rows - 1 && l->top + i < dv->nr_items; i++) {
 		it = &dv->items[l->top + i];
@@ -546,6 +547,7 @@ static void draw_detail(struct ui *ui, struct view *v, struct rect r)
 		detail(&s, dv, &dv->items[sel]);
 	/* The panel has no chosen row: moving scrolls. */
 	l->top = l->sel;
+	l->at = s.in;
 	list_fit(l, s.row > s.in.rows ? s.row - s.in.rows + 1 : 1, 1);
 }
 

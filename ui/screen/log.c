@@ -106,7 +106,7 @@ static void draw(struct ui *ui, struct view *v, struct rect r)
 	nr = select_rows(v, lv);
 	if (!lv->away)
 		l->sel = nr - 1;
-	list_fit(l, nr, in.rows);
+	list_place(l, nr, in);
 	if (!nr)
 		ui_empty(ui, in, "nothing to tell yet");
 	for (int i = 0; i < in.rows && l->top + i < nr; i++) {

@@ -36,7 +36,7 @@ static void moved(struct ui *ui, struct view *v)
 }
 
 /* The chosen machine may have changed elsewhere. */
-static int sync_list(struct ui *ui, struct view *v, int rows)
+static int sync_list(struct ui *ui, struct view *v, struct rect rows)
 {
 	struct list *l = &v->panels[PANEL_LIST];
 	int nr = 0;
@@ -44,7 +44,7 @@ static int sync_list(struct ui *ui, struct view *v, int rows)
 	for (struct machine *m; (m = row_at(ui, v, nr)) != NULL; nr++)
 		if (m == ui->machine)
 			l->sel = nr;
-	list_fit(l, nr, rows);
+	list_place(l, nr, rows);
 	return nr;
 }
 
@@ -160,7 +160,8 @@ static void draw_list(struct ui *ui, struct view *v, struct rect r)
 	in = canvas_frame(&ui->canvas, r, "Machines", v->focus == PANEL_LIST);
 	in.col++;
 	in.cols -= 2;
-	nr = sync_list(ui, v, in.rows - 1);
+	nr = sync_list(ui, v,
+		       (struct rect){in.row + 1, in.col, in.rows - 1, in.cols});
 	if (!nr) {
 		ui_empty(ui, in,
 			 v->filter[0] ? "no machine matches"
@@ -321,7 +322,7 @@ static void draw_about(struct ui *ui, struct view *v, struct rect r)
 		return;
 	s.top = l->top;
 	about(&s, ui->machine);
-	list_fit(l, s.row, s.in.rows);
+	list_place(l, s.row, s.in);
 }
 
 static void draw(struct ui *ui, struct view *v, struct rect r)

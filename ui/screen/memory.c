@@ -272,7 +272,8 @@ static void draw_rows(struct ui *ui, struct view *v, int which, struct rect r)
 	}
 	canvas_text(&ui->canvas, in.row, in.col, in.cols, ROLE_HEAD,
 		    panels[which].head);
-	list_fit(l, nr, in.rows - 1);
+	list_place(l, nr,
+		   (struct rect){in.row + 1, in.col, in.rows - 1, in.cols});
 	for (int i = 0; i < in.rows - 1 && l->top + i < nr; i++) {
 		panels[which].row(ui, &rows[shown[l->top + i]], in.row + 1 + i,
 				  in);
@@ -343,7 +344,7 @@ static void draw_events(struct ui *ui, struct view *v, struct rect r)
 	}
 	if (!mv->away)
 		l->sel = nr - 1;
-	list_fit(l, nr, in.rows);
+	list_place(l, nr, in);
 	for (int i = 0; i < in.rows && l->top + i < nr; i++) {
 		draw_event(ui, event_at(mv, mv->shown[l->top + i]), in.row + i,
 			   in);

@@ -182,6 +182,12 @@ void list_fit(struct list *l, int nr, int rows)
 		l->top = 0;
 }
 
+void list_place(struct list *l, int nr, struct rect r)
+{
+	l->at = r;
+	list_fit(l, nr, r.rows);
+}
+
 void list_move(struct list *l, int by)
 {
 	l->sel += by;
@@ -393,6 +399,8 @@ void ui_draw(struct ui *ui)
 	struct rect body = {1, 0, c->rows - 3, c->cols};
 
 	canvas_clear(c);
+	for (int i = 0; i < UI_MAX_PANELS; i++)
+		ui_view(ui)->panels[i].at.rows = 0;
 	if (ui->current == SCREEN_CONSOLE)
 		body.rows++; /* a message covers its last row */
 	if (too_small(ui)) {
@@ -417,20 +425,35 @@ void ui_draw(struct ui *ui)
 
 /* ---- keys ---- */
 
+/* The panel under a cell becomes the focused one; -1: there is none. */
+static int panel_under(const struct view *v, int row, int col)
+{
+	for (int i = 0; i < v->nr_panels; i++) {
+		struct rect r = v->panels[i].at;
+
+		if (row >= r.row && row < r.row + r.rows && col >= r.col &&
+		    col < r.col + r.cols)
+			return i;
+	}
+	return -1;
+}
+
 static unsigned mouse_on_list(struct ui *ui, const struct key *k)
 {
 	struct view *v = ui_view(ui);
+	int panel = panel_under(v, k->row, k->col);
 	struct list *l;
 
-	if (v->focus >= v->nr_panels)
+	if (panel < 0 || !k->buttons)
 		return EFFECT_NONE;
-	l = &v->panels[v->focus];
+	l = &v->panels[panel];
+	v->focus = panel;
 	if (k->buttons & 8)
 		list_move(l, -3);
 	else if (k->buttons & 16)
 		list_move(l, 3);
 	else
-		return EFFECT_NONE;
+		list_move(l, l->top + k->row - l->at.row - l->sel);
 	if (ui_current(ui)->moved)
 		ui_current(ui)->moved(ui, v);
 	return EFFECT_DRAW;

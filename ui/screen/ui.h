@@ -30,6 +30,7 @@ struct log;
 struct list {
 	int sel, top; /* the chosen row and the first one shown */
 	int nr, rows; /* as of the last drawing */
+	struct rect at; /* where its rows are; no rows: hidden */
 };
 
 /* What every screen has, kept for as long as the session lives. */
@@ -137,6 +138,8 @@ void console_ctrl_alt_del(struct ui *ui);
 
 /* Keeps sel and top of a list of nr rows inside, with room for rows. */
 void list_fit(struct list *l, int nr, int rows);
+/* Like list_fit, with the rows drawn in r. */
+void list_place(struct list *l, int nr, struct rect r);
 /* Moves the chosen row. */
 void list_move(struct list *l, int by);
 

@@ -21,7 +21,7 @@
 
 struct job {
 	struct fleet *fleet;
-	struct machine *machine;
+	struct machine *machine; /* to make its vm; NULL: to end vm */
 	pthread_t thread;
 	struct vm *vm;
 	struct error error;
@@ -81,7 +81,10 @@ static void *job_run(void *arg)
 	struct fleet *f = job->fleet;
 	uint64_t one = 1;
 
-	job->vm = vm_create(&job->machine->config, f->log, &job->error);
+	if (job->machine)
+		job->vm = vm_create(&job->machine->config, f->log, &job->error);
+	else
+		vm_destroy(job->vm);
 	pthread_mutex_lock(&f->lock);
 	job->next = f->done;
 	f->done = job;
@@ -91,23 +94,33 @@ static void *job_run(void *arg)
 	return NULL;
 }
 
-static int job_start(struct fleet *f, struct machine *m, struct error *e)
+static int job_start(struct fleet *f, struct machine *m, struct vm *vm)
 {
 	struct job *job = calloc(1, sizeof(*job));
 	int ret;
 
 	if (!job)
-		return error_set(e, -ENOMEM, "no memory to start '%s'", m->id);
+		return -ENOMEM;
 	job->fleet = f;
 	job->machine = m;
+	job->vm = vm;
 	ret = pthread_create(&job->thread, NULL, job_run, job);
 	if (ret) {
 		free(job);
-		return error_errno(e, ret, "starting '%s'", m->id);
+		return -ret;
 	}
+	f->jobs++;
+	return 0;
+}
+
+static int start_making(struct fleet *f, struct machine *m, struct error *e)
+{
+	int ret = job_start(f, m, NULL);
+
+	if (ret)
+		return error_errno(e, -ret, "starting '%s'", m->id);
 	m->life = MACHINE_STARTING;
 	m->note[0] = '\0';
-	f->jobs++;
 	return 0;
 }
 
@@ -119,6 +132,8 @@ static void job_finish(struct fleet *f, struct job *job)
 
 	pthread_join(job->thread, NULL);
 	f->jobs--;
+	if (!m)
+		return;
 	m->vm = job->vm;
 	m->life = m->vm ? MACHINE_LIVE : MACHINE_IDLE;
 	if (!m->vm) {
@@ -284,6 +299,11 @@ static void take_out(struct fleet *f, unsigned i)
 	memmove(&f->machines[i], &f->machines[i + 1],
 		(f->nr - i - 1) * sizeof(f->machines[0]));
 	f->nr--;
+	vnc_stop(m->vnc);
+	m->vnc = NULL;
+	/* Without a helper it takes as long as it takes. */
+	if (m->vm && !job_start(f, NULL, m->vm))
+		m->vm = NULL;
 	machine_free(m);
 }
 
@@ -380,7 +400,7 @@ int fleet_start(struct fleet *f, struct machine *m, struct error *e)
 	if (m->life == MACHINE_STARTING)
 		return 0;
 	if (m->life == MACHINE_IDLE)
-		return job_start(f, m, e);
+		return start_making(f, m, e);
 	return fleet_command(f, m, VM_CMD_RESUME, 0, NULL, e);
 }
 
