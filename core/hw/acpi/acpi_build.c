@@ -13,10 +13,6 @@
 #define LAPIC_BASE  0xfee00000u
 #define IOAPIC_BASE 0xfec00000u
 
-/* The values in dsdt.asl that are replaced here. */
-#define DSDT_HIGH_BASE 0xb1aac1eb0a5e0001ull
-#define DSDT_HIGH_LEN  0xb1aac1e1e7000002ull
-
 #define GIB	    (1ull << 30)
 #define HIGH_WINDOW (32 * GIB)
 
@@ -144,13 +140,19 @@ static uint32_t facs(struct acpi_build *b)
 	return start;
 }
 
-static void replace64(uint8_t *p, uint32_t len, uint64_t from, uint64_t to)
+/* Puts the window above all RAM where dsdt.asl has a mark for it. */
+static void window_put(uint8_t *p, uint32_t len, const struct acpi_spec *spec)
 {
-	from = htole64(from);
-	to = htole64(to);
-	for (uint32_t i = 0; i + 8 <= len; i++)
-		if (!memcmp(p + i, &from, 8))
-			memcpy(p + i, &to, 8);
+	static const uint8_t mark[16] = {
+		0xb1, 0xaa, 0xc1, 0xeb, 0x0a, 0x5e, 0x00, 0x01,
+		0xb1, 0xaa, 0xc1, 0xe1, 0xe7, 0x00, 0x00, 0x02,
+	};
+	uint64_t window[2] = {htole64(spec->high_base),
+			      htole64(spec->high_len)};
+	uint8_t *at = memmem(p, len, mark, sizeof(mark));
+
+	if (at)
+		memcpy(at, window, sizeof(window));
 }
 
 static uint32_t dsdt(struct acpi_build *b, const struct acpi_spec *spec)
@@ -162,10 +164,8 @@ static uint32_t dsdt(struct acpi_build *b, const struct acpi_spec *spec)
 	start = b->len;
 	append_bytes(b, acpi_dsdt, len);
 	p = room(b, start, len);
-	if (p) {
-		replace64(p, len, DSDT_HIGH_BASE, spec->high_base);
-		replace64(p, len, DSDT_HIGH_LEN, spec->high_len);
-	}
+	if (p)
+		window_put(p, len, spec);
 	checksum(b, start, len, start + 9);
 	return start;
 }

@@ -4,9 +4,13 @@
  */
 DefinitionBlock ("dsdt.aml", "DSDT", 2, "BINNCL", "BINNACLE", 1)
 {
-	/* Replaced when the tables are built: the window above all RAM. */
-	Name (HBAS, 0xB1AAC1EB0A5E0001)
-	Name (HLEN, 0xB1AAC1E1E7000002)
+	/* Replaced when the tables are built: base and length of the window
+	 * above all RAM.  Bytes, because SeaBIOS reads no 64-bit integers. */
+	Name (HIGH, Buffer (16)
+	{
+		0xB1, 0xAA, 0xC1, 0xEB, 0x0A, 0x5E, 0x00, 0x01,
+		0xB1, 0xAA, 0xC1, 0xE1, 0xE7, 0x00, 0x00, 0x02
+	})
 
 	/* 1 once the system says that it uses the IOAPIC. */
 	Name (PICF, 0)
@@ -85,6 +89,8 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "BINNCL", "BINNACLE", 1)
 
 			Method (_CRS, 0, Serialized)
 			{
+				CreateQWordField (HIGH, 0, HBAS)
+				CreateQWordField (HIGH, 8, HLEN)
 				If (HLEN == 0)
 				{
 					Return (CR32)
