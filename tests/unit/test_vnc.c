@@ -244,6 +244,7 @@ static rfbClient *try_connect(unsigned port, char *(*password)(rfbClient *))
 	c->MallocFrameBuffer = new_frame;
 	c->GetPassword = password;
 	c->canHandleNewFBSize = TRUE;
+	free(c->serverHost);
 	c->serverHost = strdup("127.0.0.1");
 	c->serverPort = (int)port;
 	c->format.redShift = 16;
@@ -739,6 +740,46 @@ static void test_garbage(void **state)
 	rig_fini(&r);
 }
 
+/* Somebody who sends half a message, or none, delays nobody. */
+static void test_half_messages(void **state)
+{
+	static const uint8_t half[5] = {2, 0, 0, 200, 1};
+	int fds[6];
+	struct rig r;
+	rfbClient *good;
+	uint64_t start;
+	int i;
+
+	(void)state;
+	rig_init(&r, NULL);
+	good = client_connect(&r);
+	wait_picture(&r, good);
+	fds[0] = speak(&r, 0);
+	assert_int_equal(write(fds[0], "RFB", 3), 3);
+	fds[1] = speak(&r, 1);
+	fds[2] = speak(&r, 2);
+	for (i = 3; i < 6; i++) {
+		fds[i] = speak(&r, 4);
+		assert_int_equal(write(fds[i], half, 5), 5);
+	}
+	start = now_ms();
+	for (i = 0; i < 10; i++) {
+		SendKeyEvent(good, 'a', i % 2 == 0);
+		r.seed++;
+		console_refresh(r.console);
+		wait_picture(&r, good);
+	}
+	wait_keys(&r, "+1e -1e +1e -1e +1e -1e +1e -1e +1e -1e ");
+	/* The library alone would wait two seconds for each. */
+	assert_true(now_ms() - start < 4000);
+	wait_clients(&r, 3); /* the four halves are dropped in time */
+	for (i = 0; i < 6; i++)
+		close(fds[i]);
+	wait_clients(&r, 1);
+	client_close(good);
+	rig_fini(&r);
+}
+
 /* A client that asks for a scaled picture while the guest changes modes. */
 static void test_scaled_client(void **state)
 {
@@ -815,6 +856,7 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_unix_socket),
 		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_half_messages),
 		cmocka_unit_test(test_scaled_client),
 		cmocka_unit_test(test_two_servers),
 	};

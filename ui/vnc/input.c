@@ -211,3 +211,18 @@ void vnc_input_init(struct vnc *v)
 	v->screen->ptrAddEvent = on_pointer;
 	rfbRegisterProtocolExtension(&vnc_extension); /* once is enough */
 }
+
+void vnc_input_forget(rfbClientPtr cl)
+{
+	rfbExtensionData **p = &cl->extensions, *gone;
+
+	while (*p) {
+		if ((*p)->extension != &vnc_extension) {
+			p = &(*p)->next;
+			continue;
+		}
+		gone = *p;
+		*p = gone->next;
+		free(gone);
+	}
+}

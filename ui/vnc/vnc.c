@@ -11,6 +11,10 @@
 #include "ui/vnc/vnc_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -29,6 +33,7 @@
 #define FIRST_HEIGHT   400
 #define CLIENT_WAIT_MS 2000 /* for the rest of a message, for a full pipe */
 #define HANDSHAKE_NS   30000000000ull
+#define HOLD_MS	       50 /* until a client on hold is looked at again */
 #define WAKE_MS	       500
 #define LOG_LINES      20 /* of libvncserver, a second */
 
@@ -112,6 +117,7 @@ static void on_client_gone(rfbClientPtr cl)
 	if (!client)
 		return;
 	vnc_input_release(v, client);
+	vnc_input_forget(cl);
 	cl->clientData = NULL;
 	free(client);
 	count_clients(v, -1);
@@ -131,8 +137,6 @@ static enum rfbNewClientAction on_new_client(rfbClientPtr cl)
 	cl->clientData = client;
 	cl->clientGoneHook = on_client_gone;
 	count_clients(v, 1);
-	log_write(v->log, LOG_LEVEL_INFO, "vnc", "%s connects",
-		  cl->host ? cl->host : "a client");
 	return RFB_CLIENT_ACCEPT;
 }
 
@@ -196,28 +200,84 @@ static void wake_display(struct vnc *v)
 		vnc_frame_update(v);
 }
 
+/*
+ * Before it greets, the library peeks for a web browser; there it waits a
+ * while for each client and forever for one that has sent one to three bytes.
+ * So it meets a stand-in that looks like an impatient RFB client, and the real
+ * socket takes the stand-in's place when the greeting is out.
+ */
+static rfbClientPtr introduce(struct vnc *v, int fd)
+{
+	char greeting[64];
+	int pair[2];
+	ssize_t len = -1;
+	rfbClientPtr cl;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return NULL;
+	if (pair[0] >= FD_SETSIZE || write(pair[1], "RFB ", 4) != 4) {
+		close(pair[0]);
+		close(pair[1]);
+		return NULL;
+	}
+	cl = rfbNewClient(v->screen, pair[0]); /* closes it if it fails */
+	if (cl)
+		len = recv(pair[1], greeting, sizeof(greeting), MSG_DONTWAIT);
+	close(pair[1]);
+	if (!cl)
+		return NULL;
+	if (len <= 0 || dup3(fd, pair[0], O_CLOEXEC) < 0 ||
+	    send(pair[0], greeting, (size_t)len, MSG_NOSIGNAL) != len)
+		rfbCloseClient(cl);
+	return cl;
+}
+
+static void name_client(rfbClientPtr cl)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char host[80];
+
+	memset(&ss, 0, sizeof(ss));
+	if (cl->sock == RFB_INVALID_SOCKET ||
+	    getpeername(cl->sock, (struct sockaddr *)&ss, &len) ||
+	    getnameinfo((struct sockaddr *)&ss, len, host, sizeof(host), NULL,
+			0, NI_NUMERICHOST) ||
+	    !host[0])
+		snprintf(host, sizeof(host), "a local client");
+	free(cl->host);
+	cl->host = strdup(host);
+	log_write(((struct vnc *)cl->screen->screenData)->log, LOG_LEVEL_INFO,
+		  "vnc", "%s connects", host);
+}
+
 static void accept_client(struct vnc *v)
 {
-	int fd = accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	int fd =
+		accept4(v->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int one = 1;
 	unsigned clients = 0;
 	rfbClientPtr cl;
 
 	if (fd < 0)
 		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	for (cl = v->screen->clientHead; cl; cl = cl->next)
 		clients++;
-	/* The library waits with select(). */
-	if (clients >= VNC_MAX_CLIENTS || fd >= FD_SETSIZE) {
-		log_write(v->log, LOG_LEVEL_WARN, "vnc",
-			  "refuses a client: %u are connected", clients);
-		close(fd);
-		return;
-	}
 	if (!clients)
 		wake_display(v);
-	pthread_mutex_lock(&vnc_library_lock);
-	rfbNewClient(v->screen, fd);
-	pthread_mutex_unlock(&vnc_library_lock);
+	cl = NULL;
+	if (clients < VNC_MAX_CLIENTS) {
+		pthread_mutex_lock(&vnc_library_lock);
+		cl = introduce(v, fd);
+		pthread_mutex_unlock(&vnc_library_lock);
+	}
+	close(fd);
+	if (cl)
+		name_client(cl);
+	else
+		log_write(v->log, LOG_LEVEL_WARN, "vnc",
+			  "refuses a client: %u are connected", clients);
 	rest_when_alone(v);
 }
 
@@ -231,17 +291,22 @@ static nfds_t poll_list(struct vnc *v, struct pollfd *fds, int *timeout)
 	nfds_t n = POLL_CLIENTS;
 	rfbClientPtr cl;
 
+	fds[POLL_STOP].events = POLLIN;
+	fds[POLL_LISTEN].events = POLLIN;
+	fds[POLL_VIEWER].events = POLLIN;
 	fds[POLL_STOP].fd = v->stop_fd;
 	fds[POLL_LISTEN].fd = v->listen_fd;
 	fds[POLL_VIEWER].fd = console_viewer_fd(v->viewer);
 	*timeout = -1;
 	for (cl = v->screen->clientHead; cl; cl = cl->next) {
-		if (n < POLL_CLIENTS + VNC_MAX_CLIENTS)
+		if (n < POLL_CLIENTS + VNC_MAX_CLIENTS) {
+			fds[n].events = cl->onHold ? POLLRDHUP : POLLIN;
 			fds[n++].fd = cl->sock;
+		}
+		if (cl->onHold)
+			*timeout = HOLD_MS;
 		if (cl->sock == RFB_INVALID_SOCKET)
 			*timeout = 0; /* the library has yet to bury it */
-		else if (cl->wsctx && *timeout < 0)
-			*timeout = 50; /* it may hold bytes back */
 		else if (is_introducing(cl) && *timeout < 0)
 			*timeout = 1000;
 	}
@@ -253,8 +318,12 @@ void vnc_serve(struct vnc *v)
 	bool introducing = false;
 	rfbClientPtr cl;
 
-	for (cl = v->screen->clientHead; cl; cl = cl->next)
+	for (cl = v->screen->clientHead; cl; cl = cl->next) {
 		introducing |= is_introducing(cl);
+		if (cl->clientData && cl->sock != RFB_INVALID_SOCKET &&
+		    vnc_hold_update(cl, cl->clientData, now_ns()))
+			drop(v, cl, "half a message");
+	}
 	if (introducing)
 		pthread_mutex_lock(&vnc_library_lock);
 	rfbProcessEvents(v->screen, 0);
@@ -266,17 +335,13 @@ void vnc_serve(struct vnc *v)
 static void *vnc_thread(void *arg)
 {
 	struct vnc *v = arg;
-	struct pollfd fds[POLL_CLIENTS + VNC_MAX_CLIENTS];
-	nfds_t n, i;
+	struct pollfd fds[POLL_CLIENTS + VNC_MAX_CLIENTS] = {0};
+	nfds_t n;
 	int timeout;
 
 	vnc_of_thread = v;
 	for (;;) {
 		n = poll_list(v, fds, &timeout);
-		for (i = 0; i < n; i++) {
-			fds[i].events = POLLIN;
-			fds[i].revents = 0;
-		}
 		if (poll(fds, n, timeout) < 0 && errno != EINTR)
 			break;
 		if (fds[POLL_STOP].revents)

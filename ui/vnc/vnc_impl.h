@@ -3,6 +3,7 @@
  *
  *   vnc.c     life, the thread, its clients
  *   listen.c  addresses and the password file
+ *   hold.c    clients that would make the library wait
  *   frame.c   from the console's surface to libvncserver's frame
  *   input.c   key and pointer events, QEMU's extended key event
  *   keysym.c  X key symbols to keys
@@ -47,8 +48,9 @@ struct vnc {
 struct vnc_client {
 	bool knows_password, told_extended;
 	uint64_t since_ns;
-	uint8_t held[512 / 8]; /* keys, by scan code */
-	int x, y;	       /* pointer, -1: not seen yet */
+	uint64_t half_since_ns; /* half a message lies there; 0: none */
+	uint8_t held[512 / 8];	/* keys, by scan code */
+	int x, y;		/* pointer, -1: not seen yet */
 	unsigned buttons;
 };
 
@@ -67,9 +69,17 @@ int vnc_frame_resize(struct vnc *v, int width, int height);
 /* Brings the frame up to date and marks what changed. */
 void vnc_frame_update(struct vnc *v);
 
+/* hold.c: decides whether the library skips the client for now; true when it
+ * has owed the rest of a message for too long. */
+#define VNC_HALF_NS 5000000000ull
+bool vnc_hold_update(rfbClientPtr cl, struct vnc_client *client,
+		     uint64_t now_ns);
+
 /* input.c: installs the hooks; lets go of a client's keys and buttons. */
 void vnc_input_init(struct vnc *v);
 void vnc_input_release(struct vnc *v, struct vnc_client *client);
+/* Frees what the library keeps of a client's extension and never frees. */
+void vnc_input_forget(rfbClientPtr cl);
 
 /* keysym.c [any]: false when no key of a US keyboard makes it.  is_char: the
  * symbol is a character, and shift says whether the key needs shift. */
