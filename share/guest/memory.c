@@ -23,8 +23,7 @@ static unsigned nr_ranges;
 static uint64_t low_end;
 
 extern uint64_t page_pml4[512], page_pdpt[512];
-static uint64_t tables[TABLE_MAX][512]
-	__attribute__((section(".scratch,\"aw\",@nobits#"), aligned(4096)));
+static uint64_t tables[TABLE_MAX][512] SCRATCH(4096);
 static unsigned nr_tables;
 
 static uint64_t *table_below(uint64_t *entry)

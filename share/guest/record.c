@@ -23,8 +23,7 @@
 
 enum slot_use { SLOT_FREE, SLOT_WRITE, SLOT_FLUSH, SLOT_READ };
 
-static uint64_t buffers[SLOT_MAX][SECTORS * WORDS]
-	__attribute__((section(".scratch,\"aw\",@nobits#"), aligned(4096)));
+static uint64_t buffers[SLOT_MAX][SECTORS * WORDS] SCRATCH(4096);
 static enum slot_use uses[SLOT_MAX];
 static uint64_t slot_numbers[SLOT_MAX];
 static uint64_t ring[RING_MAX]; /* what record_find() saw: number or 0 */

@@ -21,8 +21,7 @@ extern uint64_t smp_boot_stack;
 uint64_t smp_boot_stack;
 static volatile unsigned starting;
 static volatile bool park_wanted;
-static char stacks[CPU_MAX][STACK]
-	__attribute__((section(".scratch,\"aw\",@nobits#"), aligned(16)));
+static char stacks[CPU_MAX][STACK] SCRATCH(16);
 
 unsigned smp_index(void)
 {
