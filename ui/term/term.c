@@ -403,6 +403,7 @@ void term_set_mouse(struct term *t, bool on)
 
 	mousemask(on ? mask : 0, NULL);
 	collect(t);
+	term_flush(t);
 }
 
 bool term_is_mono(const struct term *t)
