@@ -56,14 +56,15 @@ static ssize_t counted_readv(int fd, const struct iovec *iov, int nr, off_t off)
 {
 	uint64_t n;
 
-	calls.reads++;
+	__atomic_fetch_add(&calls.reads, 1, __ATOMIC_RELAXED);
 	if (calls.gate >= 0 && read(calls.gate, &n, sizeof(n)) != sizeof(n))
 		return -EIO;
 	for (int i = 0; i < nr; i++)
 		if (((uintptr_t)iov[i].iov_base | iov[i].iov_len |
 		     (uint64_t)off) &
 		    511)
-			calls.unaligned++;
+			__atomic_fetch_add(&calls.unaligned, 1,
+					   __ATOMIC_RELAXED);
 	return blk_file_host_ops.readv(fd, iov, nr, off);
 }
 
@@ -77,7 +78,7 @@ static ssize_t counted_writev(int fd, const struct iovec *iov, int nr,
 static int counted_sync(int fd)
 {
 	note('s');
-	calls.syncs++;
+	__atomic_fetch_add(&calls.syncs, 1, __ATOMIC_RELAXED);
 	if (calls.sync_error) {
 		int r = -calls.sync_error;
 

@@ -245,13 +245,14 @@ bool virtqueue_should_interrupt(struct virtqueue *q)
 	if (old == q->next_used)
 		return false;
 	q->signalled = q->next_used;
-	/* The index must be visible before the driver's wish is read: the
-	 * driver stores its wish, then reads the index. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* Sequentially consistent, and so are the loads below: the index must
+	 * be visible before the driver's wish is read, as the driver stores
+	 * its wish, then reads the index. */
+	__atomic_store_n(used_field(q, 2), q->next_used, __ATOMIC_SEQ_CST);
 	if (!q->event_idx)
-		return !(__atomic_load_n(avail_field(q, 0), __ATOMIC_RELAXED) &
+		return !(__atomic_load_n(avail_field(q, 0), __ATOMIC_SEQ_CST) &
 			 AVAIL_NO_INTERRUPT);
-	event = __atomic_load_n(avail_field(q, 2u + q->len), __ATOMIC_RELAXED);
+	event = __atomic_load_n(avail_field(q, 2u + q->len), __ATOMIC_SEQ_CST);
 	return (uint16_t)(q->next_used - event - 1) <
 	       (uint16_t)(q->next_used - old);
 }
@@ -260,18 +261,18 @@ bool virtqueue_want_kicks(struct virtqueue *q, struct mem *mem, bool want)
 {
 	uint16_t idx;
 
+	/* Sequentially consistent, and so is the load below: the wish must be
+	 * visible before the index is read again, as the driver stores the
+	 * index, then reads the wish. */
 	if (q->event_idx && want)
 		__atomic_store_n(used_field(q, 4u + 8u * q->len), q->next_avail,
-				 __ATOMIC_RELAXED);
+				 __ATOMIC_SEQ_CST);
 	else if (!q->event_idx)
 		__atomic_store_n(used_field(q, 0), want ? 0 : USED_NO_NOTIFY,
-				 __ATOMIC_RELAXED);
+				 __ATOMIC_SEQ_CST);
 	if (!want)
 		return false;
 	mark_used(q, mem);
-	/* The wish must be visible before the index is read again: the driver
-	 * stores the index, then reads the wish. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	idx = __atomic_load_n(avail_field(q, 1), __ATOMIC_RELAXED);
+	idx = __atomic_load_n(avail_field(q, 1), __ATOMIC_SEQ_CST);
 	return idx != q->next_avail;
 }
