@@ -8,10 +8,10 @@
  * Thread rule: create, destroy, reset, quiesce, loaded on the main loop with
  * the world stopped (or before the machine starts), unlocked: a reset takes
  * dev->lock itself where another thread may come meanwhile (input from a front
- * end does).  Register handlers run under dev->lock, and so does the codec of
- * the state with its pre_save and check.  Order of locks: device, console,
- * memory, log; at most one device lock at a time; never across a call that can
- * sleep, nor a drive_* call.
+ * end; a snapshot of config space).  Register handlers run under dev->lock, and
+ * so does the codec of the state with its pre_save and check.  Order of locks:
+ * device, console, memory, log; at most one device lock at a time; never across
+ * a call that can sleep, nor a drive_* call.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H

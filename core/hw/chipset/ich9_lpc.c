@@ -300,10 +300,12 @@ static void lpc_reset(struct device *dev)
 {
 	struct lpc *s = (struct lpc *)dev;
 
+	pthread_mutex_lock(&dev->lock);
 	pci_dev_reset(&s->pci);
 	lpc_defaults(s);
 	ich9_pm_reset(&s->pm);
 	lpc_follow(s);
+	pthread_mutex_unlock(&dev->lock);
 }
 
 static const struct state_field lpc_fields[] = {

@@ -117,9 +117,11 @@ static void mch_reset(struct device *dev)
 {
 	struct mch *s = (struct mch *)dev;
 
+	pthread_mutex_lock(&dev->lock);
 	pci_dev_reset(&s->pci);
 	pci_host_set_address(s->pci.host, 0);
 	mch_follow(s);
+	pthread_mutex_unlock(&dev->lock);
 }
 
 static void mch_pre_save(void *obj)

@@ -135,10 +135,12 @@ static void vga_reset(struct device *dev)
 {
 	struct vga *v = (struct vga *)dev;
 
+	pthread_mutex_lock(&dev->lock);
 	pci_dev_reset(&v->pci);
 	vga_regs_reset(&v->regs);
 	vga_window_update(v);
 	v->redraw = true;
+	pthread_mutex_unlock(&dev->lock);
 }
 
 /* ---- state ---- */

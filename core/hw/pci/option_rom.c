@@ -39,7 +39,9 @@ static void option_rom_destroy(struct device *dev)
 
 static void option_rom_reset(struct device *dev)
 {
+	pthread_mutex_lock(&dev->lock);
 	pci_dev_reset((struct pci_dev *)dev);
+	pthread_mutex_unlock(&dev->lock);
 }
 
 static int option_rom_loaded(struct device *dev, struct error *e)
