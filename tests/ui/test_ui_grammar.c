@@ -97,14 +97,15 @@ static void start(struct ui *ui, const char *id)
 /* Every key of every action is a key, and no key does two things. */
 static void keys_are_unique_on_each_screen(void **state)
 {
+	struct fixture *f = *state;
 	const struct action *a, *found;
 	const struct screen *s;
 	char name[32];
 	struct key k;
 	size_t n;
 
-	(void)state;
 	for (int i = 0; (s = ui_screen(i)) != NULL; i++) {
+		ui_switch(f->ui, i);
 		for (int j = 0; (a = action_at(s, j)) != NULL; j++) {
 			const char *keys = a->keys;
 
@@ -114,7 +115,7 @@ static void keys_are_unique_on_each_screen(void **state)
 				memcpy(name, keys, n);
 				name[n] = '\0';
 				assert_int_equal(key_parse(name, &k), 0);
-				found = action_by_key(s, &k);
+				found = action_by_key(f->ui, &k);
 				if (found != a)
 					fail_msg("%s: %s is %s and %s", s->name,
 						 name, found->name, a->name);
@@ -164,6 +165,68 @@ static void destructive_is_a_capital_and_asks(void **state)
 		if (a->keys && !a->keys[1] && a->keys[0] >= 'A' &&
 		    a->keys[0] <= 'Z')
 			assert_non_null(a->ask);
+}
+
+static void settings_bind_other_keys(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = {0};
+
+	assert_int_equal(settings_parse(&f->ui->settings,
+					"{\"keys\": {\"detach\": \"d Ctrl-D\","
+					" \"log\": \"q\", \"zoom\": \"\"}}",
+					"test", &e),
+			 0);
+	assert_true(press(f->ui, "Ctrl-D") & EFFECT_DETACH);
+	assert_true(shows(f->ui, "d detach"));
+	assert_false(press(f->ui, "q") & EFFECT_DETACH);
+	assert_int_equal(f->ui->current, SCREEN_LOG);
+	press(f->ui, "5");
+	press(f->ui, "1");
+	press(f->ui, "z");
+	assert_false(ui_view(f->ui)->zoom);
+	assert_int_equal(settings_parse(&f->ui->settings,
+					"{\"keys\": {\"detach\": \"Hyper-x\"}}",
+					"test", &e),
+			 -EINVAL);
+	assert_int_equal(
+		settings_parse(&f->ui->settings, "{\"keys\": 3}", "test", &e),
+		-EINVAL);
+}
+
+/* The file that people copy from says what the tables say. */
+static void keymap_file_is_true(void **state)
+{
+	static char text[16384], config[16500];
+	FILE *in = fopen(SHARE_DIR "/keymap/default.json", "r");
+	const struct action *a;
+	const struct screen *s;
+	struct settings set;
+	struct error e = {0};
+	int nr = 0;
+
+	(void)state;
+	assert_non_null(in);
+	text[fread(text, 1, sizeof(text) - 1, in)] = '\0';
+	fclose(in);
+	snprintf(config, sizeof(config), "{\"keys\": %s}", text);
+	settings_init(&set);
+	if (settings_parse(&set, config, "default.json", &e))
+		fail_msg("%s", e.msg);
+	for (int i = 0; (s = ui_screen(i)) != NULL; i++) {
+		for (int j = 0; (a = action_at(s, j)) != NULL; j++) {
+			const char *keys = settings_keys(&set, a->name);
+
+			/* Those that work everywhere are counted once. */
+			if (i && j >= s->nr_actions)
+				break;
+			nr++;
+			if (!keys || strcmp(keys, a->keys ? a->keys : ""))
+				fail_msg("default.json: \"%s\": \"%s\"",
+					 a->name, a->keys ? a->keys : "");
+		}
+	}
+	assert_int_equal(nr, set.nr_bindings);
 }
 
 /* ---- layers ---- */
@@ -466,9 +529,11 @@ int main(void)
 {
 #define UI_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(keys_are_unique_on_each_screen),
+		UI_TEST(keys_are_unique_on_each_screen),
 		cmocka_unit_test(names_are_unique_and_explained),
 		cmocka_unit_test(destructive_is_a_capital_and_asks),
+		UI_TEST(settings_bind_other_keys),
+		cmocka_unit_test(keymap_file_is_true),
 		UI_TEST(confirmation_defaults_to_no),
 		UI_TEST(q_detaches_and_never_powers_off),
 		UI_TEST(esc_clears_one_layer_at_a_time),

@@ -5,9 +5,8 @@
 
 #include "ui/screen/ui.h"
 
-bool action_has_key(const struct action *a, const struct key *k)
+bool keys_have(const char *keys, const struct key *k)
 {
-	const char *keys = a->keys;
 	struct key bound;
 	char name[32];
 	size_t n;
@@ -36,12 +35,26 @@ const struct action *action_at(const struct screen *s, int i)
 	return i < nr_global_actions ? &global_actions[i] : NULL;
 }
 
-const struct action *action_by_key(const struct screen *s, const struct key *k)
+const char *action_keys(const struct ui *ui, const struct action *a)
 {
+	const char *keys = settings_keys(&ui->settings, a->name);
+
+	if (!keys)
+		return a->keys;
+	return *keys ? keys : NULL;
+}
+
+const struct action *action_by_key(const struct ui *ui, const struct key *k)
+{
+	const struct screen *s = ui_current(ui);
 	const struct action *a;
 
 	for (int i = 0; (a = action_at(s, i)) != NULL; i++)
-		if (action_has_key(a, k))
+		if (keys_have(settings_keys(&ui->settings, a->name), k))
+			return a;
+	for (int i = 0; (a = action_at(s, i)) != NULL; i++)
+		if (!settings_keys(&ui->settings, a->name) &&
+		    keys_have(a->keys, k))
 			return a;
 	return NULL;
 }

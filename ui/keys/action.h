@@ -53,12 +53,15 @@ struct action {
 extern const struct action global_actions[], machine_actions[];
 extern const int nr_global_actions, nr_machine_actions;
 
-/* The action bound to k on screen s or everywhere, NULL when none is. */
-const struct action *action_by_key(const struct screen *s, const struct key *k);
+/* The action bound to k on the current screen or everywhere, NULL when none
+ * is.  What the settings bind wins over the tables. */
+const struct action *action_by_key(const struct ui *ui, const struct key *k);
+/* The keys of an action: the settings' or its own; NULL: by name only. */
+const char *action_keys(const struct ui *ui, const struct action *a);
 /* By name among screen s's and the global ones, then those of all screens. */
 const struct action *action_by_name(const struct screen *s, const char *name);
-/* Whether k is among a space-separated list of key names. */
-bool action_has_key(const struct action *a, const struct key *k);
+/* Whether k is in a blank-separated list of key names (NULL: no). */
+bool keys_have(const char *keys, const struct key *k);
 /* Action i of those that work on screen s (its own first), NULL past the
  * last. */
 const struct action *action_at(const struct screen *s, int i);

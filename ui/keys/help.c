@@ -10,7 +10,7 @@ static bool matches(const struct ui *ui, const struct action *a)
 	const char *text = ui->layer.line.text;
 
 	return text_has(a->name, text) || text_has(a->help, text) ||
-	       (a->keys && !strcmp(a->keys, text));
+	       (action_keys(ui, a) && !strcmp(action_keys(ui, a), text));
 }
 
 /* Action number `row` of those that match, NULL past the last. */
@@ -50,9 +50,10 @@ static void draw_row(struct ui *ui, const struct action *a, int row, int col,
 		     int width)
 {
 	struct canvas *c = &ui->canvas;
+	const char *keys = action_keys(ui, a);
 	int name = width > 56 ? 19 : 16, at;
 
-	canvas_text(c, row, col, 13, ROLE_KEY, a->keys ? a->keys : "");
+	canvas_text(c, row, col, 13, ROLE_KEY, keys ? keys : "");
 	at = col + 14;
 	canvas_text(c, row, at, name - 1, ROLE_STRONG, a->name);
 	at += name;

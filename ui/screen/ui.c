@@ -51,6 +51,16 @@ static void machine_says(void *arg, struct machine *m, bool bad,
 	ui_say(ui, bad, "%s: %s", m->id, text);
 }
 
+static void check_bindings(struct ui *ui)
+{
+	for (int i = 0; i < ui->settings.nr_bindings; i++)
+		if (!action_by_name(screens[0],
+				    ui->settings.bindings[i].action))
+			ui_say(ui, true,
+			       "config.json: there is no action '%s' to bind",
+			       ui->settings.bindings[i].action);
+}
+
 static void load_preferences(struct ui *ui)
 {
 	struct error e = {0};
@@ -58,6 +68,7 @@ static void load_preferences(struct ui *ui)
 	settings_init(&ui->settings);
 	if (settings_load(&ui->settings, &e))
 		ui_say(ui, true, "%s", e.msg);
+	check_bindings(ui);
 	ui->mouse = ui->settings.mouse;
 	if (theme_load(&ui->theme, ui->settings.theme, ui->share, &e)) {
 		ui_say(ui, true, "%s", e.msg);
@@ -312,11 +323,13 @@ static void draw_layer_hints(struct ui *ui, const char *hints)
 	}
 }
 
-static void first_key(const struct action *a, char *buf, size_t len)
+static void first_key(const struct ui *ui, const struct action *a, char *buf,
+		      size_t len)
 {
-	size_t n = strcspn(a->keys, " ");
+	const char *keys = action_keys(ui, a);
 
-	snprintf(buf, len, "%.*s", (int)n, a->keys);
+	snprintf(buf, len, "%.*s", keys ? (int)strcspn(keys, " ") : 0,
+		 keys ? keys : "");
 }
 
 /* The way to help and out keeps its place at the right end. */
@@ -329,7 +342,7 @@ static int draw_standing_hints(struct ui *ui, int end)
 
 	for (int i = 0; i < 2; i++) {
 		a = action_by_name(ui_current(ui), names[i]);
-		first_key(a, key, sizeof(key));
+		first_key(ui, a, key, sizeof(key));
 		snprintf(text, sizeof(text), "%s %s", key, names[i]);
 		end -= text_width(text) + (i ? 2 : 1);
 		draw_hint(ui, end, from, key, names[i]);
@@ -355,9 +368,9 @@ static void draw_hints(struct ui *ui)
 	}
 	end -= draw_standing_hints(ui, end);
 	for (int i = 0; (a = action_at(ui_current(ui), i)) != NULL; i++) {
-		if (!a->hint || !a->keys)
+		if (!a->hint || !action_keys(ui, a))
 			continue;
-		first_key(a, key, sizeof(key));
+		first_key(ui, a, key, sizeof(key));
 		col += draw_hint(ui, col, end, key, a->hint);
 	}
 }
@@ -493,7 +506,7 @@ unsigned ui_key(struct ui *ui, const struct key *k)
 	}
 	if (k->code == K_MOUSE)
 		return mouse(ui, k);
-	a = action_by_key(s, k);
+	a = action_by_key(ui, k);
 	if (!a)
 		return EFFECT_DRAW;
 	return action_invoke(ui, a, NULL) | EFFECT_DRAW;

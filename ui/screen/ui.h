@@ -28,8 +28,8 @@ struct log;
 
 /* A panel's list: screens say how long it is, keys move in it. */
 struct list {
-	int sel, top; /* the chosen row and the first one shown */
-	int nr, rows; /* as of the last drawing */
+	int sel, top;	/* the chosen row and the first one shown */
+	int nr, rows;	/* as of the last drawing */
 	struct rect at; /* where its rows are; no rows: hidden */
 };
 

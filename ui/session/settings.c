@@ -15,6 +15,69 @@ void settings_init(struct settings *s)
 	strcpy(s->theme, "binnacle");
 }
 
+const char *settings_keys(const struct settings *s, const char *action)
+{
+	for (int i = 0; i < s->nr_bindings; i++)
+		if (!strcmp(s->bindings[i].action, action))
+			return s->bindings[i].keys;
+	return NULL;
+}
+
+static bool are_keys(const char *keys)
+{
+	char name[32];
+	struct key k;
+	int used;
+
+	while (sscanf(keys, " %31s%n", name, &used) == 1) {
+		if (key_parse(name, &k))
+			return false;
+		keys += used;
+	}
+	return true;
+}
+
+static int bind(struct settings *s, const char *action, const char *keys,
+		const char *name, struct error *e)
+{
+	struct binding *b;
+
+	if (!keys)
+		keys = "";
+	if (strlen(keys) >= sizeof(b->keys) || !are_keys(keys))
+		return error_set(
+			e, -EINVAL,
+			"%s: \"keys\": '%.60s' for %.30s is not a list "
+			"of keys; write for example \"j Down\"",
+			name, keys, action);
+	if (s->nr_bindings == SETTINGS_MAX_BINDINGS)
+		return error_set(e, -EINVAL, "%s: \"keys\": too many", name);
+	b = &s->bindings[s->nr_bindings++];
+	snprintf(b->action, sizeof(b->action), "%s", action);
+	strcpy(b->keys, keys);
+	return 0;
+}
+
+static int bind_all(struct settings *s, struct json_object *value,
+		    const char *name, struct error *e)
+{
+	int ret;
+
+	if (!json_object_is_type(value, json_type_object))
+		return error_set(e, -EINVAL,
+				 "%s: \"keys\" is an object like {\"detach\": "
+				 "\"q\"}",
+				 name);
+	s->nr_bindings = 0;
+	json_object_object_foreach(value, action, keys)
+	{
+		ret = bind(s, action, json_object_get_string(keys), name, e);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 static int apply(struct settings *s, const char *key, struct json_object *value,
 		 const char *name, struct error *e)
 {
@@ -43,9 +106,11 @@ static int apply(struct settings *s, const char *key, struct json_object *value,
 		s->mouse = json_object_get_boolean(value);
 		return 0;
 	}
+	if (!strcmp(key, "keys"))
+		return bind_all(s, value, name, e);
 	return error_set(e, -EINVAL,
 			 "%s: \"%.40s\" is not known; there are \"escape\", "
-			 "\"mouse\" and \"theme\"",
+			 "\"keys\", \"mouse\" and \"theme\"",
 			 name, key);
 }
 
