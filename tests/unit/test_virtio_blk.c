@@ -596,6 +596,37 @@ static void state_moves_to_another_device(void **state)
 	assert_int_equal(request(&g, T_IN, 0, 512), 0);
 }
 
+static void impossible_states_are_refused(void **state)
+{
+	struct fake_pc *pc = *state;
+	struct state_buf buf = {0};
+	struct guest g;
+
+	make(&g, pc, DRIVE_WRITEBACK, false);
+	start(&g, F_FLUSH);
+	world_stop(pc->m.world, NULL);
+	pc_quiesce(pc);
+	assert_int_equal(
+		state_save(&buf, virtio_blk_class.state, "d", g.dev, &pc->e),
+		0);
+	/* The rings lie where the machine that is loaded has no memory. */
+	mem_region_set(pc->m.mem, &pc->low, 0x40000000, REGION_RAM, true);
+	bus_commit(pc->m.bus, NULL);
+	assert_int_equal(
+		state_load(&buf, virtio_blk_class.state, "d", g.dev, &pc->e),
+		0);
+	assert_int_equal(virtio_blk_class.loaded(g.dev, &pc->e), -EINVAL);
+	assert_non_null(strstr(pc->e.msg, "queue 0"));
+	state_buf_fini(&buf);
+	mem_region_set(pc->m.mem, &pc->low, 0, REGION_RAM, true);
+	bus_commit(pc->m.bus, NULL);
+	world_resume(pc->m.world);
+	/* A kick now finds a queue that isn't there. */
+	kick(&g);
+	start(&g, F_FLUSH);
+	assert_int_equal(request(&g, T_IN, 0, 512), 0);
+}
+
 static uint32_t next_random(uint32_t *seed)
 {
 	*seed = *seed * 1664525u + 1013904223u;
@@ -665,6 +696,7 @@ int main(void)
 		T(no_dma_without_bus_mastering),
 		T(window_in_config_space),
 		T(state_moves_to_another_device),
+		T(impossible_states_are_refused),
 		T(random_drivers_do_no_harm),
 	};
 

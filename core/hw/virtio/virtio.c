@@ -294,21 +294,34 @@ const struct state_desc virtio_dev_state = {
 	.check = virtio_check,
 };
 
-int virtio_device_loaded(struct device *dev, struct error *e)
+/* All or none: a queue without rings must not be served. */
+static int queues_loaded(struct virtio_dev *v, struct error *e)
 {
-	struct virtio_dev *v = virtio_of(dev);
+	bool enabled[VIRTIO_MAX_QUEUES];
 	const char *why = "";
 
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
+		enabled[i] = v->queues[i].vq.enabled;
+		v->queues[i].vq.enabled = false;
+	}
 	for (unsigned i = 0; i < v->type->nr_queues; i++) {
 		struct virtqueue *q = &v->queues[i].vq;
 
-		if (!q->enabled)
-			continue;
 		q->event_idx = virtio_has(v, VIRTIO_F_EVENT_IDX);
-		if (virtqueue_enable(q, dev->m->mem, &why))
+		if (enabled[i] && virtqueue_enable(q, v->pci.dev.m->mem, &why))
 			return error_set(e, -EINVAL, "'%s': queue %u: %s",
-					 dev->name, i, why);
+					 v->pci.dev.name, i, why);
 	}
+	return 0;
+}
+
+int virtio_device_loaded(struct device *dev, struct error *e)
+{
+	struct virtio_dev *v = virtio_of(dev);
+	int r = queues_loaded(v, e);
+
+	if (r)
+		return r;
 	pci_dev_loaded(&v->pci);
 	virtio_pci_place_doorbells(v);
 	if ((v->status & VIRTIO_STATUS_DRIVER_OK) && v->type->started)

@@ -137,8 +137,13 @@ static void blk_started(struct virtio_dev *v, bool on)
 {
 	struct virtio_blk *b = blk_of(v);
 
-	if (on && !virtio_has(v, F_FLUSH) && !virtio_has(v, F_CONFIG_WCE))
-		b->wce = false;
+	if (!on || virtio_has(v, F_FLUSH) || virtio_has(v, F_CONFIG_WCE))
+		return;
+	if (b->wce)
+		log_write(v->pci.dev.m->log, LOG_LEVEL_INFO, v->pci.dev.name,
+			  "the guest's driver never flushes: each write is "
+			  "made stable before it completes");
+	b->wce = false;
 }
 
 static void blk_reset(struct virtio_dev *v)
