@@ -13,8 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/console.h"
 #include "core/log.h"
 #include "ui/session/fleet_files.h"
+#include "ui/session/recorder.h"
 #include "ui/vnc/vnc.h"
 
 #define FLEET_MAX 256
@@ -124,11 +126,33 @@ static int start_making(struct fleet *f, struct machine *m, struct error *e)
 	return 0;
 }
 
+/* What the configuration asks of the front end. */
+static void start_extras(struct fleet *f, struct machine *m)
+{
+	struct serial_line *line = vm_serial(m->vm, 0);
+	struct error e = {0};
+
+	if (vnc_start_vm(m->vm, &m->vnc, &e))
+		say(f, m, true, e.msg);
+	if (!strncmp(m->config.serial, "file:", 5) && line) {
+		m->recorder = recorder_start(line, m->config.serial + 5, &e);
+		if (!m->recorder)
+			say(f, m, true, e.msg);
+	}
+}
+
+static void stop_extras(struct machine *m)
+{
+	recorder_stop(m->recorder);
+	vnc_stop(m->vnc);
+	m->recorder = NULL;
+	m->vnc = NULL;
+}
+
 static void job_finish(struct fleet *f, struct job *job)
 {
 	struct machine *m = job->machine;
 	struct vm_command go = {.kind = VM_CMD_RESUME};
-	struct error e = {0};
 
 	pthread_join(job->thread, NULL);
 	f->jobs--;
@@ -143,10 +167,9 @@ static void job_finish(struct fleet *f, struct job *job)
 	}
 	m->last_event = 0;
 	m->sampled_ns = 0;
+	start_extras(f, m);
 	vm_command(m->vm, &go);
 	vm_status_copy(m->vm, &m->status);
-	if (vnc_start_vm(m->vm, &m->vnc, &e))
-		say(f, m, true, e.msg);
 }
 
 static bool finish_jobs(struct fleet *f)
@@ -170,7 +193,7 @@ static bool finish_jobs(struct fleet *f)
 
 static void machine_free(struct machine *m)
 {
-	vnc_stop(m->vnc);
+	stop_extras(m);
 	vm_destroy(m->vm);
 	free(m);
 }
@@ -299,8 +322,7 @@ static void take_out(struct fleet *f, unsigned i)
 	memmove(&f->machines[i], &f->machines[i + 1],
 		(f->nr - i - 1) * sizeof(f->machines[0]));
 	f->nr--;
-	vnc_stop(m->vnc);
-	m->vnc = NULL;
+	stop_extras(m);
 	/* Without a helper it takes as long as it takes. */
 	if (m->vm && !job_start(f, NULL, m->vm))
 		m->vm = NULL;

@@ -17,6 +17,7 @@
 #include "core/vm.h"
 
 struct log;
+struct recorder;
 struct vnc;
 
 #define FLEET_HISTORY 64
@@ -33,9 +34,10 @@ struct machine {
 	struct vm_config config;
 	struct error broken; /* code != 0: the file can't be used, and why */
 	enum machine_life life;
-	struct vm *vm;		 /* MACHINE_LIVE */
-	struct vm_status status; /* as of the last fleet_refresh */
-	struct vnc *vnc;	 /* NULL: none */
+	struct vm *vm;		   /* MACHINE_LIVE */
+	struct vm_status status;   /* as of the last fleet_refresh */
+	struct recorder *recorder; /* of the serial line, NULL: none */
+	struct vnc *vnc;	   /* NULL: none */
 	uint64_t last_event;
 	char note[320]; /* why it didn't start, what its last event said */
 	bool note_is_bad;

@@ -34,7 +34,8 @@ struct server {
 	int listen_fd, signals, own_tty;
 	struct client clients[SERVER_MAX_CLIENTS];
 	bool quit;
-	bool draw;   /* the frame is stale */
+	bool was_attached; /* somebody has seen this session */
+	bool draw;	   /* the frame is stale */
 	bool urgent; /* because of a key: now, not at the next frame's time */
 	bool grab_when_running;
 	uint64_t drawn_ns, next_tick_ns, script_ns, seen_log;

@@ -70,9 +70,11 @@ static struct json_object *do_attach(struct server *s, struct client *c,
 			s->quit = quit;
 		}
 	}
-	if (server_lend(s, &o, &e))
+	if (server_lend(s, &o, &e)) {
+		s->quit |= !fleet_active(s->ui->fleet);
 		return refuse(e.msg);
-	c->attached = true;
+	}
+	c->attached = s->was_attached = true;
 	close(c->channel.passed);
 	c->channel.passed = -1;
 	return answer(true);
@@ -205,6 +207,14 @@ void server_admit(struct server *s)
 	close(fd);
 }
 
+static bool has_clients(const struct server *s)
+{
+	for (int i = 0; i < SERVER_MAX_CLIENTS; i++)
+		if (s->clients[i].channel.fd >= 0)
+			return true;
+	return false;
+}
+
 static void forget(struct server *s, struct client *c)
 {
 	bool attached = c->attached;
@@ -213,6 +223,10 @@ static void forget(struct server *s, struct client *c)
 	channel_fini(&c->channel);
 	if (attached)
 		server_detach(s, "the client has gone");
+	/* Started for somebody who never came. */
+	else if (!s->was_attached && !has_clients(s) &&
+		 !fleet_active(s->ui->fleet))
+		s->quit = true;
 }
 
 void client_farewell(struct client *c, const char *why)

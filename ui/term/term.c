@@ -271,9 +271,25 @@ static int nearest_256(uint32_t rgb)
 		       : grey;
 }
 
+/* Of eight colours none is a dark grey: what is not nearly black is white. */
+static int grey_of_8(uint32_t rgb)
+{
+	int r = rgb >> 16 & 255, g = rgb >> 8 & 255, b = rgb & 255;
+	int most = r > g ? (r > b ? r : b) : g > b ? g : b;
+	int least = r < g ? (r < b ? r : b) : g < b ? g : b;
+
+	if (most - least > 24)
+		return -1;
+	return most < 0x40 ? 0 : 7;
+}
+
 static int nearest_16(uint32_t rgb, int count)
 {
-	int best = 0;
+	int best = count == 8 ? grey_of_8(rgb) : -1;
+
+	if (best >= 0)
+		return best;
+	best = 0;
 
 	for (int i = 1; i < count; i++)
 		if (distance(ansi_rgb[i], rgb) < distance(ansi_rgb[best], rgb))
