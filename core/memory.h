@@ -141,6 +141,8 @@ struct mem_client *mem_client_create(struct mem *mem, const char *name,
 void mem_client_destroy(struct mem *mem, struct mem_client *c);
 /* Collects the engine's bits of every logged slot into all clients. */
 void mem_harvest(struct mem *mem);
+/* The same for the slots of one block. */
+void mem_harvest_block(struct mem *mem, struct ram_block *block);
 /* Moves the client's bits for pages [first, first + nr) of block into bitmap
  * (bit 0 = first; (nr + 63) / 64 words, overwritten) and clears them; first is
  * a multiple of 64.  Returns the number of set bits. */

@@ -96,16 +96,23 @@ uint64_t mem_slot_harvest_locked(struct mem *mem, const struct mem_slot *s)
 	return n;
 }
 
-void mem_harvest(struct mem *mem)
+void mem_harvest_block(struct mem *mem, struct ram_block *block)
 {
 	size_t i;
 
 	pthread_mutex_lock(&mem->lock);
 	for (i = 0; i < mem->nr_slots; i++) {
-		if (mem->slots[i].logged)
-			mem_slot_harvest_locked(mem, &mem->slots[i]);
+		const struct mem_slot *s = &mem->slots[i];
+
+		if (s->logged && (!block || s->block == block))
+			mem_slot_harvest_locked(mem, s);
 	}
 	pthread_mutex_unlock(&mem->lock);
+}
+
+void mem_harvest(struct mem *mem)
+{
+	mem_harvest_block(mem, NULL);
 }
 
 /* ---- what the map wants ---- */

@@ -4,6 +4,7 @@
  */
 #include "tests/unit/fake_accel.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 #include "core/bus.h"
@@ -459,6 +460,166 @@ static void test_mark_is_clamped(void **state)
 	assert_int_equal(bits, 0x8003);
 }
 
+/* Random writes, harvests, copies, map changes and failures: at the end of
+ * each round both clients' copies equal the memory. */
+struct copier {
+	struct mem_client *client;
+	uint8_t copy[BLOCKS][BLOCK_LEN / PAGE];
+};
+
+static void copier_run(struct fixture *f, struct copier *c)
+{
+	unsigned b, page;
+	uint64_t bits;
+
+	for (b = 0; b < BLOCKS; b++) {
+		mem_client_take(c->client, f->blocks[b], 0, 16, &bits);
+		for (page = 0; page < 16; page++) {
+			if (bits >> page & 1)
+				c->copy[b][page] = mem_block_host(
+					f->blocks[b])[page * PAGE];
+		}
+	}
+}
+
+static void copier_check(struct fixture *f, struct copier *c)
+{
+	unsigned b, page;
+
+	for (b = 0; b < BLOCKS; b++) {
+		for (page = 0; page < 16; page++)
+			assert_int_equal(
+				c->copy[b][page],
+				mem_block_host(f->blocks[b])[page * PAGE]);
+	}
+}
+
+static void random_write(struct fixture *f, unsigned *seed)
+{
+	gpa_t gpa = pick(seed, PAGES) * PAGE;
+	struct fake_slot *s = fake_at(&f->vm, gpa);
+	uint8_t value = (uint8_t)pick(seed, 256);
+
+	if (pick(seed, 3) == 0) {
+		dma_write(f->mem, gpa, &value, 1);
+	} else if (s && !s->slot.readonly) {
+		((uint8_t *)s->slot.host)[gpa - s->slot.gpa] = value;
+		fake_write(&f->vm, gpa);
+	}
+}
+
+static void random_change(struct fixture *f, unsigned *seed)
+{
+	struct region *r = &f->regions[pick(seed, REGIONS)];
+
+	mem_region_set(f->mem, r, pick(seed, PAGES) * PAGE, pick(seed, 4),
+		       pick(seed, 4) != 0);
+	f->vm.fail_dirty = pick(seed, 10) ? 0 : -EIO;
+	mem_commit(f->mem, NULL);
+	f->vm.fail_dirty = 0;
+}
+
+static void test_random_dirty(void **state)
+{
+	struct fixture *f = *state;
+	unsigned seed = 4, round, i;
+	struct copier c[2] = {{0}};
+
+	for (i = 0; i < REGIONS; i++) {
+		random_region(f, i, &seed);
+		f->regions[i].block_off &= ~(uint64_t)(PAGE - 1);
+	}
+	mem_commit(f->mem, NULL);
+	c[0].client = mem_client_create(f->mem, "a", NULL);
+	c[1].client = mem_client_create(f->mem, "b", NULL);
+	for (round = 0; round < 500; round++) {
+		for (i = 0; i < 40; i++) {
+			switch (pick(&seed, 8)) {
+			case 0:
+				random_change(f, &seed);
+				break;
+			case 1:
+				mem_harvest_block(f->mem,
+						  f->blocks[pick(&seed, 3)]);
+				break;
+			case 2:
+				copier_run(f, &c[pick(&seed, 2)]);
+				break;
+			default:
+				random_write(f, &seed);
+			}
+		}
+		mem_harvest(f->mem);
+		copier_run(f, &c[0]);
+		copier_check(f, &c[0]);
+		if (round % 3)
+			continue;
+		copier_run(f, &c[1]);
+		copier_check(f, &c[1]);
+	}
+}
+
+/* Devices' threads write and mark while a client takes and copies. */
+struct marker {
+	struct ram_block *block;
+	unsigned first; /* page; three pages are this thread's */
+	pthread_t thread;
+};
+
+static void *marker_thread(void *arg)
+{
+	struct marker *m = arg;
+	unsigned i;
+
+	for (i = 1; i <= 20000; i++) {
+		unsigned page = m->first + i % 3;
+
+		__atomic_store_n(
+			(unsigned *)(mem_block_host(m->block) + page * PAGE), i,
+			__ATOMIC_RELAXED);
+		mem_block_mark(m->block, page * PAGE, 4);
+	}
+	return NULL;
+}
+
+static void copy_counts(struct mem_client *c, struct ram_block *b,
+			unsigned *copy)
+{
+	unsigned page;
+	uint64_t bits;
+
+	mem_client_take(c, b, 0, 16, &bits);
+	for (page = 0; page < 16; page++) {
+		if (bits >> page & 1)
+			copy[page] = __atomic_load_n(
+				(unsigned *)(mem_block_host(b) + page * PAGE),
+				__ATOMIC_RELAXED);
+	}
+}
+
+static void test_mark_and_take_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct mem_client *c = mem_client_create(f->mem, "c", NULL);
+	unsigned copy[16] = {0}, i;
+	struct marker m[4];
+
+	for (i = 0; i < 4; i++) {
+		m[i].block = f->blocks[0];
+		m[i].first = i * 4;
+		pthread_create(&m[i].thread, NULL, marker_thread, &m[i]);
+	}
+	for (i = 0; i < 5000; i++)
+		copy_counts(c, f->blocks[0], copy);
+	for (i = 0; i < 4; i++)
+		pthread_join(m[i].thread, NULL);
+	copy_counts(c, f->blocks[0], copy);
+	for (i = 0; i < 16; i++)
+		assert_int_equal(
+			copy[i],
+			*(unsigned *)(mem_block_host(f->blocks[0]) + i * PAGE));
+}
+
 /* ---- DMA ---- */
 
 static void test_dma(void **state)
@@ -582,6 +743,8 @@ int main(void)
 		TEST(test_clients_are_independent),
 		TEST(test_client_places),
 		TEST(test_mark_is_clamped),
+		TEST(test_random_dirty),
+		TEST(test_mark_and_take_at_once),
 		TEST(test_dma),
 		TEST(test_dma_map),
 		TEST(test_snapshots),

@@ -285,7 +285,7 @@ static void refresh(void *opaque, bool full)
 		full |= !only_scrolled(&v->mode, &mode);
 		memcpy(&v->mode, &mode, sizeof(mode));
 	}
-	mem_harvest(dev->m->mem);
+	mem_harvest_block(dev->m->mem, v->block);
 	if (mem_client_take(v->client, v->block, 0, NR_PAGES, v->dirty))
 		dirty = true;
 	dirty |= full;
