@@ -376,6 +376,39 @@ static void test_split_keeps_bits(void **state)
 	}
 }
 
+/* A slot begins anywhere in its block, and its bits land in two words. */
+static void test_slot_inside_a_block(void **state)
+{
+	static const unsigned pages[] = {0, 58, 59, 63, 64, 127, 128, 199};
+	struct fixture *f = *state;
+	struct error e;
+	struct ram_block *b = mem_block_create(f->mem, "big", 300 * PAGE, &e);
+	struct region *r = add(f, 0, REGION_RAM, 0x100000, 200 * PAGE, 0);
+	uint64_t bits[5], want[5] = {0};
+	struct mem_client *c;
+	unsigned i;
+
+	r->block = b;
+	r->block_off = 5 * PAGE;
+	mem_commit(f->mem, NULL);
+	c = mem_client_create(f->mem, "c", b);
+	assert_int_equal(mem_client_take(c, b, 0, 300, bits), 300);
+	for (i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		unsigned page = 5 + pages[i];
+
+		fake_write(&f->vm, 0x100000 + pages[i] * PAGE);
+		want[page / 64] |= 1ull << page % 64;
+	}
+	mem_harvest(f->mem);
+	assert_int_equal(mem_client_take(c, b, 0, 300, bits), 8);
+	assert_memory_equal(bits, want, sizeof(bits));
+	/* Marks cross words too. */
+	mem_block_mark(b, 60 * PAGE, 140 * PAGE);
+	assert_int_equal(mem_client_take(c, b, 64, 100, bits), 100);
+	assert_int_equal(mem_client_take(c, b, 0, 300, bits), 40);
+	assert_int_equal(bits[0], 0xfull << 60);
+}
+
 /* R3: when the engine can't say, everything is dirty. */
 static void test_failed_harvest_is_all_dirty(void **state)
 {
@@ -739,6 +772,7 @@ int main(void)
 		TEST(test_slot_ids_go_round),
 		TEST(test_client_starts_all_dirty),
 		TEST(test_split_keeps_bits),
+		TEST(test_slot_inside_a_block),
 		TEST(test_failed_harvest_is_all_dirty),
 		TEST(test_clients_are_independent),
 		TEST(test_client_places),
