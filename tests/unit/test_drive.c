@@ -28,6 +28,7 @@
 struct calls {
 	int syncs, sync_error;
 	int direct_refused, allocate_error;
+	bool opened_direct;
 	int reads, unaligned;
 	int gate; /* reads wait for this eventfd when >= 0 */
 	char order[64];
@@ -49,6 +50,7 @@ static int counted_open(const char *path, int flags)
 {
 	if ((flags & O_DIRECT) && calls.direct_refused)
 		return -EINVAL;
+	calls.opened_direct = flags & O_DIRECT;
 	return blk_file_host_ops.open(path, flags & ~O_DIRECT);
 }
 
@@ -170,6 +172,7 @@ struct open_call {
 	struct fixture *f;
 	struct drive_config cfg;
 	const struct drive_caps *caps;
+	const struct blk_file_ops *ops; /* NULL: counted_ops */
 	struct drive *out;
 	int attach;
 };
@@ -178,7 +181,8 @@ static void do_open(void *arg)
 {
 	struct open_call *c = arg;
 
-	c->out = drive_open_with(c->f->loop, &c->cfg, &counted_ops,
+	c->out = drive_open_with(c->f->loop, &c->cfg,
+				 c->ops ? c->ops : &counted_ops,
 				 &blk_aio_threads, NULL, &c->f->e);
 	if (c->out && c->caps)
 		c->attach = drive_attach(c->out, c->caps, &c->f->e);
@@ -305,17 +309,17 @@ static void written_data_is_read_back(void **state)
 struct sync_row {
 	enum drive_preset preset;
 	int after_write, after_flush;
-	bool wce;
+	bool wce, direct;
 };
 
 static void presets_sync_when_they_promise(void **state)
 {
 	static const struct sync_row rows[] = {
-		{DRIVE_WRITEBACK, 0, 1, true},
-		{DRIVE_NONE, 0, 1, true},
-		{DRIVE_WRITETHROUGH, 1, 2, false},
-		{DRIVE_DIRECTSYNC, 1, 2, false},
-		{DRIVE_UNSAFE, 0, 0, true},
+		{DRIVE_WRITEBACK, 0, 1, true, false},
+		{DRIVE_NONE, 0, 1, true, true},
+		{DRIVE_WRITETHROUGH, 1, 2, false, false},
+		{DRIVE_DIRECTSYNC, 1, 2, false, true},
+		{DRIVE_UNSAFE, 0, 0, true, false},
 	};
 	struct fixture *f = *state;
 	uint8_t buf[512] = {1};
@@ -323,6 +327,7 @@ static void presets_sync_when_they_promise(void **state)
 	for (unsigned i = 0; i < 5; i++) {
 		open_preset(f, rows[i].preset);
 		assert_int_equal(drive_wce(f->drive), rows[i].wce);
+		assert_int_equal(calls.opened_direct, rows[i].direct);
 		calls.syncs = 0;
 		assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
 		assert_int_equal(calls.syncs, rows[i].after_write);
@@ -514,6 +519,41 @@ static void odd_buffers_are_bounced(void **state)
 	assert_int_equal(run(f, DRIVE_READ, in + 5, 4096, 65536), 0);
 	assert_int_equal(calls.unaligned, 0);
 	assert_memory_equal(in + 5, out + 3, 65536);
+	free(in);
+	free(out);
+}
+
+/* The same through the kernel's own checks of alignment. */
+static void odd_buffers_pass_the_kernel(void **state)
+{
+	struct fixture *f = *state;
+	struct open_call c = {
+		.f = f,
+		.cfg = {.path = f->path, .preset = DRIVE_DIRECTSYNC},
+		.caps = &full_caps,
+		.ops = &blk_file_host_ops,
+	};
+	uint8_t *out = malloc(70000), *in = malloc(70000);
+
+	loop_call(f->loop, do_open, &c);
+	if (!c.out && strstr(f->e.msg, "O_DIRECT")) {
+		free(in);
+		free(out);
+		printf("SKIP: %s\n", f->e.msg);
+		skip();
+	}
+	f->drive = c.out;
+	assert_non_null(f->drive);
+	for (int i = 0; i < 70000; i++)
+		out[i] = (uint8_t)(i * 13);
+	assert_int_equal(run(f, DRIVE_WRITE, out + 1, 8192, 65536), 0);
+	assert_int_equal(run(f, DRIVE_READ, in + 9, 8192 + 512, 1024), 0);
+	assert_memory_equal(in + 9, out + 1 + 512, 1024);
+	assert_int_equal(run(f, DRIVE_READ, in + 3, 8192, 65536), 0);
+	assert_memory_equal(in + 3, out + 1, 65536);
+	assert_int_equal(run(f, DRIVE_WRITE_ZEROES, NULL, 8192, 4096), 0);
+	assert_int_equal(run(f, DRIVE_READ, in + 3, 8192, 4096), 0);
+	assert_int_equal(in[3] | in[4098], 0);
 	free(in);
 	free(out);
 }
@@ -830,6 +870,7 @@ int main(void)
 		T(direct_io_is_refused_by_name),
 		T(missing_images_are_named),
 		T(odd_buffers_are_bounced),
+		T(odd_buffers_pass_the_kernel),
 		T(tail_reads_as_zeroes),
 		T(zeroes_and_holes),
 		T(drain_waits_for_all),

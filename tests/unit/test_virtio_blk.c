@@ -354,12 +354,15 @@ static void guest_switches_the_write_cache(void **state)
 
 static void without_flush_writes_are_stable(void **state)
 {
+	struct log_entry said;
 	struct guest g;
 
 	make(&g, *state, DRIVE_WRITEBACK, false);
 	start(&g, 0);
 	assert_int_equal(request(&g, T_OUT, 0, 512), 0);
 	assert_true(pc_gate.syncs >= 1);
+	assert_int_equal(log_copy(g.pc->m.log, 0, &said, 1), 1);
+	assert_non_null(strstr(said.text, "never flushes"));
 	/* The next driver may know better. */
 	start(&g, F_FLUSH | F_WCE);
 	assert_int_equal(pc_in(g.pc, CONFIG + 32, 1), 1);
