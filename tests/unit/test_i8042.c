@@ -203,6 +203,25 @@ static void keys_nobody_reads_are_lost_not_kept_forever(void **state)
 	assert_false(is_full(b));
 }
 
+/* A paste comes at the pace at which the guest reads, and in order. */
+static void keys_typed_too_fast_wait(void **state)
+{
+	struct board *b = *state;
+
+	board_start(b);
+	for (unsigned i = 0; i < 100; i++) {
+		console_key(b->m.console, 2 + i % 10, true);
+		console_key(b->m.console, 2 + i % 10, false);
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		for (unsigned tries = 0; !is_full(b) && tries < 10000; tries++)
+			usleep(1000);
+		assert_int_equal(take(b),
+				 (2 + i / 2 % 10) | (i % 2 ? 0x80 : 0));
+	}
+	assert_false(is_full(b));
+}
+
 static void mouse_reports(void **state)
 {
 	struct board *b = *state;
@@ -363,6 +382,7 @@ int main(void)
 		T(keyboard_commands),
 		T(off_ports_hold_their_bytes),
 		T(keys_nobody_reads_are_lost_not_kept_forever),
+		T(keys_typed_too_fast_wait),
 		T(mouse_reports),
 		T(mouse_wheel_is_found_by_knocking),
 		T(far_movement_comes_in_pieces),

@@ -14,6 +14,7 @@
 #include "core/hw/isa/isa.h"
 #include "core/hw/isa/ps2.h"
 #include "core/irq.h"
+#include "core/loop.h"
 #include "core/migration/state.h"
 
 #define DATA_PORT    0x60
@@ -56,11 +57,20 @@
 #define OUT_A20	    0x02
 #define OUT_DEFAULT (OUT_RUN | OUT_A20)
 
+/* Typed faster than the keyboard's queue drains, a paste for instance. */
+#define NR_WAITING	512
+#define KEY_IS_DOWN	0x8000
+#define KEY_INTERVAL_NS 5000000ull
+#define SCAN_PAUSE	0x146
+
 struct i8042 {
 	struct device dev;
 	struct bus_ports data_ports, command_ports;
 	struct irq kbd_irq, aux_irq;
 	struct console_input input;
+	struct loop_timer typing; /* armed while keys wait */
+	uint16_t waiting[NR_WAITING];
+	unsigned first_waiting, nr_waiting;
 	struct ps2_kbd kbd;
 	struct ps2_mouse mouse;
 	uint8_t ctr, command, out_port, buffer;
@@ -285,12 +295,56 @@ static const struct bus_ops command_ops = {
 
 /* ---- input ---- */
 
+static bool kbd_has_room(const struct i8042 *s, uint16_t scancode)
+{
+	unsigned most = scancode == SCAN_PAUSE ? 8 : 3;
+
+	return s->kbd.queue.nr + most <= PS2_KEYS_LEN;
+}
+
+/*
+ * Keys that wait come one by one, as from a typist: the queue of the keyboard
+ * stays short, which firmware counts on.  They are the person's, not yet the
+ * guest's, and no part of the device's state.
+ */
+static void key_wait(struct i8042 *s, uint16_t scancode, bool down)
+{
+	unsigned end = (s->first_waiting + s->nr_waiting) % NR_WAITING;
+
+	if (s->nr_waiting == NR_WAITING)
+		return;
+	s->waiting[end] = scancode | (down ? KEY_IS_DOWN : 0);
+	if (!s->nr_waiting++)
+		loop_timer_set(&s->typing, loop_now_ns() + KEY_INTERVAL_NS);
+}
+
+static void typing_due(void *arg)
+{
+	struct i8042 *s = arg;
+	uint16_t key;
+
+	pthread_mutex_lock(&s->dev.lock);
+	key = s->waiting[s->first_waiting];
+	if (s->nr_waiting && kbd_has_room(s, key & ~KEY_IS_DOWN)) {
+		s->first_waiting = (s->first_waiting + 1) % NR_WAITING;
+		s->nr_waiting--;
+		ps2_kbd_key(&s->kbd, key & ~KEY_IS_DOWN, key & KEY_IS_DOWN);
+		buffer_fill(s);
+	}
+	if (s->nr_waiting)
+		loop_timer_set(&s->typing, loop_now_ns() + KEY_INTERVAL_NS);
+	pthread_mutex_unlock(&s->dev.lock);
+}
+
 static void input_key(void *opaque, uint16_t scancode, bool down)
 {
 	struct i8042 *s = opaque;
 
 	pthread_mutex_lock(&s->dev.lock);
-	ps2_kbd_key(&s->kbd, scancode, down);
+	if (s->nr_waiting || !kbd_has_room(s, scancode))
+		key_wait(s, scancode, down);
+	else
+		ps2_kbd_key(&s->kbd, scancode, down);
 	buffer_fill(s);
 	pthread_mutex_unlock(&s->dev.lock);
 }
@@ -322,6 +376,7 @@ static void i8042_reset(struct device *dev)
 	s->command = 0;
 	s->out_port = OUT_DEFAULT;
 	s->full = s->full_aux = s->broke = s->own_full = false;
+	s->nr_waiting = 0;
 	ps2_kbd_reset(&s->kbd);
 	ps2_mouse_reset(&s->mouse);
 	irq_update(s);
@@ -341,6 +396,7 @@ static int i8042_create(struct device *dev, const struct device_args *args,
 		      &data_ops);
 	isa_ports_add(dev, &s->command_ports, "i8042-command", COMMAND_PORT, 1,
 		      &command_ops);
+	loop_timer_init(&s->typing, dev->m->main, typing_due, s);
 	i8042_reset(dev);
 	if (!dev->m->console)
 		return 0;
@@ -357,6 +413,7 @@ static void i8042_destroy(struct device *dev)
 
 	if (s->input.ops)
 		console_input_remove(dev->m->console, &s->input);
+	loop_timer_stop(&s->typing);
 	bus_ports_remove(dev->m->bus, &s->command_ports);
 	bus_ports_remove(dev->m->bus, &s->data_ports);
 	irq_set(&s->kbd_irq, false);
