@@ -28,7 +28,7 @@ static void shadow_write(void *opaque, uint64_t off, uint64_t value,
 {
 	struct pam_part *p = opaque;
 
-	if (!(p->attr & PAM_WRITE))
+	if (!(__atomic_load_n(&p->attr, __ATOMIC_RELAXED) & PAM_WRITE))
 		return;
 	memcpy(p->shadow + off, &value, len);
 	mem_block_mark(p->block, p->block_off + off, len);
@@ -110,7 +110,8 @@ static void part_apply(struct pam *pam, unsigned i, unsigned attr)
 
 	if (attr == p->attr)
 		return;
-	p->attr = attr;
+	/* Another vCPU may be in shadow_write. */
+	__atomic_store_n(&p->attr, attr, __ATOMIC_RELAXED);
 	mem_region_set(pam->mem, &p->ram, p->ram.gpa,
 		       attr & PAM_WRITE ? REGION_RAM : REGION_ROM, reads);
 	mem_region_set(pam->mem, &p->bus, p->bus.gpa, p->bus.kind, !reads);
