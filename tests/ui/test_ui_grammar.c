@@ -449,6 +449,43 @@ static void keys_are_ignored_below_the_least_size(void **state)
 	assert_int_equal(f->ui->current, SCREEN_DEVICES);
 }
 
+/* Whatever is pressed, wherever: screens keep drawing. */
+static void random_keys_do_no_harm(void **state)
+{
+	static const char *const machines[] = {"alpha", "crash", "serial"};
+	struct fixture *f = *state;
+	unsigned x = 20151104;
+	struct key k;
+
+	for (size_t i = 0; i < 3; i++)
+		ui_command(f->ui, i ? i == 1 ? "start crash" : "start serial"
+				    : "start alpha");
+	for (int i = 0; i < 20000; i++) {
+		x = x * 1103515245 + 12345;
+		k = (struct key){.code = 0x20 + (x >> 16) % 0x5f};
+		if (x >> 30 == 0)
+			k.code = K_UP + (x >> 16) % (K_F12 - K_UP + 1);
+		if (x >> 28 == 15)
+			k.mods = (x >> 10) & 7;
+		k.row = (int)(x >> 8) % 30 - 2;
+		k.col = (int)(x >> 12) % 90 - 2;
+		k.buttons = x >> 5 & 31;
+		/* Their folder and the machine that types must stay. */
+		if (k.code == 'D')
+			continue;
+		ui_key(f->ui, &k);
+		if (i % 7 == 0)
+			ui_refresh(f->ui);
+		if (i % 500 == 0) {
+			ui_resize(f->ui, (int)(x >> 9) % 60,
+				  (int)(x >> 15) % 200);
+			ui_choose(f->ui, fleet_find(f->ui->fleet,
+						    machines[i / 500 % 3]));
+		}
+		ui_draw(f->ui);
+	}
+}
+
 static void panels_fold(void **state)
 {
 	struct view v = {.nr_panels = 2};
@@ -544,6 +581,7 @@ int main(void)
 		UI_TEST(keyboard_comes_back_when_the_guest_stops),
 		UI_TEST(every_screen_draws_at_every_size),
 		UI_TEST(keys_are_ignored_below_the_least_size),
+		UI_TEST(random_keys_do_no_harm),
 		cmocka_unit_test(panels_fold),
 		cmocka_unit_test(lists_stay_inside),
 		UI_TEST(filter_narrows_lists),

@@ -117,51 +117,36 @@ void console_label(const struct ui *ui, char *buf, size_t len)
 
 /* ---- drawing ---- */
 
-/* One line of the message, wrapped at width; returns rows used. */
-static int draw_wrapped(struct ui *ui, struct rect in, int row,
-			const char *text, size_t len)
+/* Draws the lines of text, wrapped, into r (not when dry); returns how many
+ * rows they take. */
+static int draw_wrapped(struct ui *ui, struct rect r, const char *text,
+			bool dry)
 {
-	char piece[256];
-	int rows = 0;
-
-	do {
-		size_t n = len < (size_t)in.cols ? len : (size_t)in.cols;
-
-		n = n < sizeof(piece) - 1 ? n : sizeof(piece) - 1;
-		memcpy(piece, text, n);
-		piece[n] = '\0';
-		if (row + rows < in.rows)
-			canvas_text(&ui->canvas, in.row + row + rows, in.col,
-				    in.cols, ROLE_TEXT, piece);
-		text += n;
-		len -= n;
-		rows++;
-	} while (len);
-	return rows;
-}
-
-static int message_rows(const char *text, int cols)
-{
-	int rows = 0;
+	char piece[512];
+	int row = 0;
 	size_t n;
 
 	while (*text) {
-		n = strcspn(text, "\n");
-		rows += n ? (int)((n + (size_t)cols - 1) / (size_t)cols) : 1;
-		text += n + (text[n] == '\n');
+		n = text_wrap(text, r.cols);
+		snprintf(piece, sizeof(piece), "%.*s", (int)n, text);
+		if (!dry && row < r.rows)
+			canvas_text(&ui->canvas, r.row + row, r.col, r.cols,
+				    ROLE_TEXT, piece);
+		row++;
+		text += n;
+		text += *text == ' ' || *text == '\n';
 	}
-	return rows;
+	return row;
 }
 
 /* Why the guest stopped, over what it last showed. */
 static void draw_crash(struct ui *ui, struct rect r, const char *text)
 {
-	int cols = r.cols > 84 ? 80 : r.cols - 4;
-	int rows = message_rows(text, cols - 4) + 4;
-	struct rect box, in;
-	int row = 0;
-	size_t n;
+	int cols = r.cols > 80 ? 80 : r.cols, rows;
+	struct rect box, in = {.cols = cols - 4};
 
+	r.rows--; /* the message line's */
+	rows = draw_wrapped(ui, in, text, true) + 4;
 	rows = rows > r.rows ? r.rows : rows;
 	box = (struct rect){r.row + (r.rows - rows) / 2,
 			    r.col + (r.cols - cols) / 2, rows, cols};
@@ -169,14 +154,12 @@ static void draw_crash(struct ui *ui, struct rect r, const char *text)
 	in = canvas_frame(&ui->canvas, box, "The guest stopped", true);
 	in.col++;
 	in.cols -= 2;
-	in.rows -= 2;
-	while (*text && row < in.rows) {
-		n = strcspn(text, "\n");
-		row += draw_wrapped(ui, in, row, text, n);
-		text += n + (text[n] == '\n');
-	}
-	canvas_text(&ui->canvas, in.row + in.rows + 1, in.col, in.cols,
-		    ROLE_HINT,
+	in.rows--;
+	draw_wrapped(ui, in, text, false);
+	canvas_fill(&ui->canvas,
+		    (struct rect){in.row + in.rows, in.col, 1, in.cols},
+		    ROLE_TEXT);
+	canvas_text(&ui->canvas, in.row + in.rows, in.col, in.cols, ROLE_HINT,
 		    "R resets it, O powers it off. Everything else runs on.");
 }
 

@@ -89,7 +89,25 @@ static void draw_row(struct ui *ui, const struct log_entry *en, int row,
 		    en->text);
 }
 
-static void draw(struct ui *ui, struct view *v, struct rect r)
+/* The chosen entry, or the newest, in full. */
+static void draw_entry(struct ui *ui, const struct log_entry *en, struct rect r)
+{
+	const char *text = en->text;
+	char piece[sizeof(en->text)];
+	struct rect in = canvas_frame(&ui->canvas, r, en->source, false);
+	size_t n;
+
+	for (int row = 0; row < in.rows && *text; row++) {
+		n = text_wrap(text, in.cols - 2);
+		snprintf(piece, sizeof(piece), "%.*s", (int)n, text);
+		canvas_text(&ui->canvas, in.row + row, in.col + 1, in.cols - 2,
+			    ROLE_TEXT, piece);
+		text += n;
+		text += *text == ' ';
+	}
+}
+
+static void draw_list(struct ui *ui, struct view *v, struct rect r, int nr)
 {
 	static const char *const titles[] = {"Log: everything", "Log",
 					     "Log: warnings and errors",
@@ -97,13 +115,10 @@ static void draw(struct ui *ui, struct view *v, struct rect r)
 	struct log_view *lv = v->data;
 	struct list *l = &v->panels[0];
 	struct rect in;
-	int nr;
 
 	in = canvas_frame(&ui->canvas, r, titles[lv->least], true);
 	in.col++;
 	in.cols -= 2;
-	take_new(ui, lv);
-	nr = select_rows(v, lv);
 	if (!lv->away)
 		l->sel = nr - 1;
 	list_place(l, nr, in);
@@ -115,6 +130,24 @@ static void draw(struct ui *ui, struct view *v, struct rect r)
 			canvas_tint(&ui->canvas, in.row + i, in.col - 1,
 				    in.cols + 2, ROLE_SELECT);
 	}
+}
+
+static void draw(struct ui *ui, struct view *v, struct rect r)
+{
+	struct log_view *lv = v->data;
+	struct rect below = {r.row + r.rows - 5, r.col, 5, r.cols};
+	int nr;
+
+	take_new(ui, lv);
+	nr = select_rows(v, lv);
+	if (v->zoom || r.rows < 14) {
+		draw_list(ui, v, r, nr);
+		return;
+	}
+	r.rows -= below.rows;
+	draw_list(ui, v, r, nr);
+	if (nr)
+		draw_entry(ui, entry(lv, lv->shown[v->panels[0].sel]), below);
 }
 
 static void moved(struct ui *ui, struct view *v)

@@ -202,22 +202,6 @@ static void field_line(struct sheet *s, enum role role, const char *name,
 	canvas_text(c, row, s->in.col + 10, s->in.cols - 10, role, text);
 }
 
-/* Bytes of text that fill a line of width columns, broken at a blank when
- * there is one in its second half. */
-static size_t line_bytes(const char *text, int width)
-{
-	const char *p = text, *blank = NULL;
-	int used = 0;
-
-	while (*p && used < width) {
-		if (*p == ' ' && used > width / 2)
-			blank = p + 1;
-		text_next(&p);
-		used++;
-	}
-	return (size_t)((*p && blank ? blank : p) - text);
-}
-
 /* A name and its text, on as many lines as it takes. */
 static void field(struct sheet *s, enum role role, const char *name,
 		  const char *text)
@@ -228,11 +212,12 @@ static void field(struct sheet *s, enum role role, const char *name,
 	if (s->in.cols < 20)
 		return;
 	do {
-		n = line_bytes(text, s->in.cols - 10);
+		n = text_wrap(text, s->in.cols - 10);
 		snprintf(piece, sizeof(piece), "%.*s", (int)n, text);
 		field_line(s, role, name, piece);
 		name = "";
 		text += n;
+		text += *text == ' ' || *text == '\n';
 	} while (*text);
 }
 

@@ -86,6 +86,9 @@ size_t canvas_row_text(const struct canvas *c, int row, char *buf, size_t len);
 /* Writes the whole grid as text lines. */
 void canvas_write(const struct canvas *c, FILE *out);
 
+/* Bytes of text that fill a line of width columns, up to a line break or, in
+ * the line's second half, a blank. */
+size_t text_wrap(const char *text, int width);
 /* Columns that text takes when drawn. */
 int text_width(const char *text);
 /* Decodes one UTF-8 character at *s and advances; U+FFFD when broken, 0 at

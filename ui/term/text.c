@@ -70,6 +70,23 @@ int text_width(const char *text)
 	return width;
 }
 
+size_t text_wrap(const char *text, int width)
+{
+	const char *p = text, *blank = NULL;
+	int used = 0;
+
+	width = width < 1 ? 1 : width;
+	while (*p && *p != '\n' && used < width) {
+		if (*p == ' ' && used > width / 2)
+			blank = p + 1;
+		text_next(&p);
+		used++;
+	}
+	if (!*p || *p == '\n' || !blank || *p == ' ')
+		return (size_t)(p - text);
+	return (size_t)(blank - text);
+}
+
 /* Box drawing: light, heavy and double lines by the arms they have. */
 static char ascii_box(uint32_t ch)
 {
