@@ -20,6 +20,14 @@
 #include "core/error.h"
 #include "ui/term/term.h"
 
+const char *__lsan_default_suppressions(void);
+
+/* ncurses keeps one block for a process's whole life. */
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libtinfo";
+}
+
 struct fixture {
 	int master, slave;
 	struct termios before;
