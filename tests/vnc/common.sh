@@ -52,17 +52,24 @@ wait_for() {
 	shift
 	until "$@"; do
 		[ "$(date +%s)" -lt "$limit" ] || return 1
-		sleep 0.3
+		sleep "${pace:-0.3}"
 	done
 }
 
+# A display number of its own: servers that look for a free one at the same
+# time take each other's sockets away.
 start_x() {
-	Xvfb -displayfd 3 -screen 0 1024x768x24 -nolisten tcp \
-		3>"$work/display" >"$work/xvfb.log" 2>&1 &
+	number=$((100 + $$ % 5000))
+	Xvfb ":$number" -screen 0 1024x768x24 -nolisten tcp -noreset \
+		>"$work/xvfb.log" 2>&1 &
 	started="$started $!"
-	wait_for 30 test -s "$work/display" || fail "Xvfb does not start"
-	DISPLAY=:$(cat "$work/display")
+	DISPLAY=:$number
 	export DISPLAY
+	wait_for 30 x_answers || fail "Xvfb does not start"
+}
+
+x_answers() {
+	xdotool getdisplaygeometry >/dev/null 2>&1
 }
 
 # start_viewer PORT [OPTION...]; the window's id in $window.
