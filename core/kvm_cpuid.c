@@ -5,6 +5,7 @@
  * Hidden: nested virtualization, performance counters, AMX and SGX, whose
  * state isn't moved between machines.
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -22,6 +23,9 @@
 #define EXT1_ECX_CMP_LEGACY    (1u << 1)
 #define EXT1_ECX_SVM	       (1u << 2)
 #define EXT1_ECX_TOPOLOGY      (1u << 22)
+
+#define LEAF_BRAND_FIRST 0x80000002u
+#define LEAF_BRAND_LAST	 0x80000004u
 
 /* Bits that number n cores. */
 static unsigned core_bits(unsigned n)
@@ -134,6 +138,38 @@ static void fix_entry(struct kvm_cpuid_entry2 *c, const struct accel_vcpu *vcpu)
 	}
 }
 
+static struct kvm_cpuid_entry2 *find_or_add(struct kvm_cpuid2 *cpuid,
+					    uint32_t function)
+{
+	struct kvm_cpuid_entry2 *c;
+	uint32_t i;
+
+	for (i = 0; i < cpuid->nent; i++) {
+		if (cpuid->entries[i].function == function)
+			return &cpuid->entries[i];
+	}
+	if (cpuid->nent == KVM_MAX_CPUID)
+		return NULL;
+	c = &cpuid->entries[cpuid->nent++];
+	*c = (struct kvm_cpuid_entry2){.function = function};
+	return c;
+}
+
+/* The CPU's name, which KVM leaves out: the host's. */
+static void add_brand(struct kvm_cpuid2 *cpuid)
+{
+	uint32_t leaf;
+
+	if (__get_cpuid_max(0x80000000, NULL) < LEAF_BRAND_LAST)
+		return;
+	for (leaf = LEAF_BRAND_FIRST; leaf <= LEAF_BRAND_LAST; leaf++) {
+		struct kvm_cpuid_entry2 *c = find_or_add(cpuid, leaf);
+
+		if (c)
+			__cpuid(leaf, c->eax, c->ebx, c->ecx, c->edx);
+	}
+}
+
 /* KVM may list only the first level of a topology leaf. */
 static void add_core_level(struct kvm_cpuid2 *cpuid, uint32_t function)
 {
@@ -173,6 +209,7 @@ int kvm_cpuid_init(struct accel_vcpu *vcpu, struct error *e)
 	}
 	add_core_level(cpuid, 0xb);
 	add_core_level(cpuid, 0x1f);
+	add_brand(cpuid);
 	for (i = 0; i < cpuid->nent; i++)
 		fix_entry(&cpuid->entries[i], vcpu);
 	ret = kvm_ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid);

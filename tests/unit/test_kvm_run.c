@@ -5,6 +5,7 @@
 #include "tests/unit/engine.h"
 #include "tests/unit/engine_guests.h"
 
+#include <cpuid.h>
 #include <errno.h>
 
 #define BOOT(en, mode, guest) engine_boot(en, mode, guest, sizeof(guest))
@@ -50,6 +51,32 @@ static void test_long_mode(void **state)
 	vcpu_set_resume(en->vcpus);
 	assert_true(engine_wait_output(en, 2));
 	assert_string_equal(en->output, "64");
+}
+
+/* What the CPU says of itself: its number among three, its name; nothing of
+ * virtualization inside. */
+static void test_cpuid(void **state)
+{
+	struct engine *en = engine_create(&kvm_accel, 3);
+	uint32_t host[4];
+
+	(void)state;
+	BOOT(en, ENGINE_LONG, guest_cpuid);
+	vcpu_set_resume(en->vcpus);
+	assert_true(engine_wait_output(en, 1));
+	assert_int_equal(ram32(en, 0x5004) >> 24, 0);	     /* APIC id */
+	assert_int_equal(ram32(en, 0x5004) >> 16 & 0xff, 4); /* ids */
+	assert_true(ram32(en, 0x5008) & 1u << 31);	     /* hypervisor */
+	assert_false(ram32(en, 0x5008) & 1u << 5);	     /* VMX */
+	if (ram32(en, 0x5018)) {
+		assert_int_equal(ram32(en, 0x5010), 2); /* bits of an id */
+		assert_int_equal(ram32(en, 0x5014), 3); /* CPUs */
+	}
+	__cpuid(0x80000002, host[0], host[1], host[2], host[3]);
+	assert_int_equal(ram32(en, 0x5020), host[0]);
+	assert_int_equal(ram32(en, 0x502c), host[3]);
+	assert_false(ram32(en, 0x5038) & 1u << 2); /* SVM */
+	engine_destroy(en);
 }
 
 /* ---- memory-mapped handlers ---- */
@@ -390,6 +417,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_hello),
 		TEST(test_long_mode),
+		cmocka_unit_test(test_cpuid),
 		TEST(test_mmio_and_strings),
 		TEST(test_rom_and_hole),
 		TEST(test_triple_fault),
