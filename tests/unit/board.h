@@ -63,13 +63,13 @@ static inline int board_irq_line(struct accel_vm *vm, unsigned gsi, bool level)
 	assert_true(gsi < BOARD_GSIS);
 	if (level && !vm->line[gsi])
 		vm->rises[gsi]++;
-	vm->line[gsi] = level;
+	__atomic_store_n(&vm->line[gsi], level, __ATOMIC_RELEASE);
 	return 0;
 }
 
 static inline int board_msi(struct accel_vm *vm, uint64_t addr, uint32_t data)
 {
-	vm->messages++;
+	__atomic_fetch_add(&vm->messages, 1, __ATOMIC_SEQ_CST);
 	vm->addr = addr;
 	vm->data = data;
 	return 0;
