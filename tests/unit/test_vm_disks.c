@@ -1,0 +1,216 @@
+/* A machine's disks as front ends see them: media, locks, cache modes. */
+#include "tests/unit/vm_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#define DISK_LEN (8 << 20)
+
+struct fixture {
+	char dir[64], disk[96], cd[96];
+};
+
+static void make_file(char *path, size_t room, const char *dir,
+		      const char *name)
+{
+	int fd;
+
+	snprintf(path, room, "%s/%s", dir, name);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, DISK_LEN), 0);
+	close(fd);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	snprintf(f->dir, sizeof(f->dir), "/tmp/test_vm_disks.XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	make_file(f->disk, sizeof(f->disk), f->dir, "disk.img");
+	make_file(f->cd, sizeof(f->cd), f->dir, "cd.iso");
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	unlink(f->disk);
+	unlink(f->cd);
+	rmdir(f->dir);
+	free(f);
+	return 0;
+}
+
+static void add_disk(struct vm_config *c, const char *path,
+		     enum vm_disk_bus bus, const char *cache)
+{
+	struct vm_disk_config *d = &c->disks[c->nr_disks++];
+
+	d->bus = bus;
+	snprintf(d->path, sizeof(d->path), "%s", path);
+	snprintf(d->cache, sizeof(d->cache), "%s", cache);
+}
+
+static void small(struct vm_config *c)
+{
+	vm_config_init(c);
+	c->mem = 64 << 20;
+}
+
+static int change(struct vm *vm, unsigned index, const char *path,
+		  struct error *e)
+{
+	struct vm_command cmd = {.kind = VM_CMD_CHANGE_MEDIUM, .index = index};
+
+	snprintf(cmd.text, sizeof(cmd.text), "%s", path);
+	return vm_command_sync(vm, &cmd, e);
+}
+
+static void media_come_and_go(void **state)
+{
+	struct fixture *f = *state;
+	static struct vm_disk_row rows[4];
+	struct error e = {0};
+	struct vm_config c;
+	struct vm *vm;
+
+	small(&c);
+	add_disk(&c, f->disk, VM_DISK_VIRTIO, "");
+	add_disk(&c, "", VM_DISK_AHCI, "");
+	c.disks[1].cdrom = c.disks[1].readonly = true;
+	vm = vm_test_create(&c);
+	assert_int_equal(vm_disks_copy(vm, rows, 4), 2);
+	assert_string_equal(rows[0].path, f->disk);
+	assert_int_equal(rows[0].len, DISK_LEN);
+	assert_true(rows[0].wce);
+	assert_false(rows[0].cdrom);
+	assert_true(rows[1].cdrom);
+	assert_false(rows[1].has_medium);
+	assert_int_equal(change(vm, 1, f->cd, &e), 0);
+	vm_disks_copy(vm, rows, 4);
+	assert_true(rows[1].has_medium);
+	assert_true(rows[1].readonly);
+	assert_int_equal(rows[1].len, DISK_LEN);
+	assert_int_equal(change(vm, 1, "/nonexistent.iso", &e), -ENOENT);
+	assert_non_null(strstr(e.msg, "/nonexistent.iso"));
+	/* A disk that is written to is no CD at the same time. */
+	assert_int_equal(change(vm, 1, f->disk, &e), -EBUSY);
+	vm_disks_copy(vm, rows, 4);
+	assert_string_equal(rows[1].path, f->cd);
+	assert_int_equal(change(vm, 1, "", &e), 0);
+	vm_disks_copy(vm, rows, 4);
+	assert_false(rows[1].has_medium);
+	assert_true(change(vm, 0, f->cd, &e) < 0);
+	vm_destroy(vm);
+}
+
+static void an_image_has_one_writer(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = {0};
+	struct vm_config c;
+	struct vm *vm, *other;
+
+	small(&c);
+	add_disk(&c, f->disk, VM_DISK_VIRTIO, "");
+	vm = vm_test_create(&c);
+	assert_null(vm_create(&c, NULL, &e));
+	assert_non_null(strstr(e.msg, f->disk));
+	assert_non_null(strstr(e.msg, "in use by another machine"));
+	vm_destroy(vm);
+	c.disks[0].readonly = true;
+	vm = vm_test_create(&c);
+	other = vm_test_create(&c);
+	vm_destroy(other);
+	vm_destroy(vm);
+}
+
+static void impossible_disks_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = {0};
+	struct vm_config c;
+
+	small(&c);
+	add_disk(&c, "/nonexistent.img", VM_DISK_VIRTIO, "");
+	assert_null(vm_create(&c, NULL, &e));
+	assert_non_null(strstr(e.msg, "/nonexistent.img"));
+	small(&c);
+	add_disk(&c, f->disk, VM_DISK_VIRTIO, "fast");
+	assert_null(vm_create(&c, NULL, &e));
+	assert_non_null(strstr(e.msg, "fast"));
+	/* A SATA controller has six ports. */
+	small(&c);
+	for (unsigned i = 0; i < 7; i++) {
+		add_disk(&c, f->cd, VM_DISK_AHCI, "");
+		c.disks[i].readonly = true;
+	}
+	assert_null(vm_create(&c, NULL, &e));
+	assert_non_null(strstr(e.msg, "port"));
+}
+
+struct mode {
+	const char *cache;
+	bool wce;
+};
+
+/* The demo guest writes and flushes records under every cache mode. */
+static void a_guest_writes_in_every_mode(void **state)
+{
+	static const struct mode modes[] = {
+		{"writeback", true},	 {"none", true},
+		{"writethrough", false}, {"directsync", false},
+		{"unsafe", true},
+	};
+	static struct vm_test_serial serial;
+	static struct vm_disk_row row;
+	struct fixture *f = *state;
+	struct vm_config c;
+	struct vm *vm;
+
+	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		small(&c);
+		strcpy(c.kernel, DEMO_ELF);
+		strcpy(c.append, "mode=disk heartbeat=200");
+		add_disk(&c, f->disk, VM_DISK_VIRTIO, modes[i].cache);
+		memset(&serial, 0, sizeof(serial));
+		vm = vm_test_create(&c);
+		vm_test_do(vm, VM_CMD_RESUME);
+		vm_test_wait_serial(vm, &serial, "disk wrote=");
+		vm_test_do(vm, VM_CMD_PAUSE);
+		assert_int_equal(vm_disks_copy(vm, &row, 1), 1);
+		assert_string_equal(row.cache, modes[i].cache);
+		assert_int_equal(row.wce, modes[i].wce);
+		assert_true(row.writes > 0);
+		assert_true(row.flushes > 0);
+		assert_true(row.write_bytes > 0);
+		assert_int_equal(row.errors, 0);
+		vm_destroy(vm);
+	}
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(media_come_and_go),
+		T(an_image_has_one_writer),
+		T(impossible_disks_are_refused),
+		T(a_guest_writes_in_every_mode),
+	};
+	struct stat st;
+
+	vm_test_need_kvm();
+	if (stat(DEMO_ELF, &st)) {
+		printf("SKIP: %s was not built\n", DEMO_ELF);
+		return 77;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
