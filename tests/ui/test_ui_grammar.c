@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -549,6 +550,49 @@ static void filter_narrows_lists(void **state)
 	assert_false(shows(f->ui, "vcpu0"));
 }
 
+static void write_machine(const char *path, int cpus)
+{
+	FILE *out = fopen(path, "w");
+
+	assert_non_null(out);
+	fprintf(out, "{ \"name\": \"changing\", \"cpus\": %d }", cpus);
+	fclose(out);
+}
+
+static void changed_file_counts_at_the_next_start(void **state)
+{
+	struct fixture *f = *state;
+	char dir[] = "/tmp/binnacle-test-XXXXXX", path[64];
+	struct machine *m;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/changing.json", dir);
+	write_machine(path, 2);
+	fleet_scan(f->ui->fleet, dir);
+	m = fleet_find(f->ui->fleet, "changing");
+	start(f->ui, "changing");
+	assert_int_equal(vm_config(m->vm)->cpus, 2);
+	for (int i = 0; i < UI_NR_SCREENS; i++) {
+		ui_switch(f->ui, i);
+		ui_draw(f->ui);
+	}
+	write_machine(path, 4);
+	/* Not while it runs, nor when it is merely paused. */
+	ui_command(f->ui, "pause");
+	ui_refresh(f->ui);
+	start(f->ui, "changing");
+	assert_int_equal(vm_config(m->vm)->cpus, 2);
+	ui_switch(f->ui, SCREEN_CONSOLE);
+	ui_draw(f->ui);
+	ui_command(f->ui, "power-off");
+	ui_refresh(f->ui);
+	start(f->ui, "changing");
+	assert_int_equal(vm_config(m->vm)->cpus, 4);
+	ui_draw(f->ui);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void mouse_chooses_a_screen(void **state)
 {
 	struct fixture *f = *state;
@@ -585,6 +629,7 @@ int main(void)
 		cmocka_unit_test(panels_fold),
 		cmocka_unit_test(lists_stay_inside),
 		UI_TEST(filter_narrows_lists),
+		UI_TEST(changed_file_counts_at_the_next_start),
 		UI_TEST(mouse_chooses_a_screen),
 	};
 

@@ -42,7 +42,9 @@ static unsigned post(struct ui *ui, const char *arg, enum vm_command_kind kind,
 static unsigned run_start(struct ui *ui, const char *arg)
 {
 	struct machine *m = target(ui, arg);
+	bool chosen = m == ui->machine;
 	struct error e = {0};
+	int ret;
 
 	if (!m)
 		return EFFECT_FAILED;
@@ -51,9 +53,13 @@ static unsigned run_start(struct ui *ui, const char *arg)
 		return EFFECT_DRAW;
 	}
 	ui_say(ui, false, "starting %s", m->id);
-	if (fleet_start(ui->fleet, m, &e))
-		return fail(ui, &e);
-	return EFFECT_DRAW;
+	/* Screens let go of a vm that may be replaced. */
+	if (chosen && machine_is_stopped(m))
+		ui_choose(ui, NULL);
+	ret = fleet_start(ui->fleet, m, &e);
+	if (chosen)
+		ui_choose(ui, m);
+	return ret ? fail(ui, &e) : EFFECT_DRAW;
 }
 
 static unsigned run_pause(struct ui *ui, const char *arg)

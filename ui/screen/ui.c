@@ -556,11 +556,11 @@ bool ui_tick(struct ui *ui)
 	return fleet_active(ui->fleet) > 0;
 }
 
-int ui_fds(struct ui *ui, int *fds, int max)
+int ui_fds(struct ui *ui, bool screen, int *fds, int max)
 {
-	int n = fleet_fds(ui->fleet, fds, max);
+	int n = 0;
 
-	if (ui->visible && ui_current(ui)->fds)
-		n += ui_current(ui)->fds(ui, ui_view(ui), fds + n, max - n);
-	return n;
+	if (screen && ui->visible && !too_small(ui) && ui_current(ui)->fds)
+		n = ui_current(ui)->fds(ui, ui_view(ui), fds, max);
+	return n + fleet_fds(ui->fleet, fds + n, max - n);
 }

@@ -103,8 +103,9 @@ unsigned ui_command(struct ui *ui, const char *line);
 bool ui_refresh(struct ui *ui);
 /* Once a second; true: something on the screen moves with time. */
 bool ui_tick(struct ui *ui);
-/* fds to poll for input; returns how many of max. */
-int ui_fds(struct ui *ui, int *fds, int max);
+/* fds to poll for input; returns how many of max.  Those of the screen stay
+ * readable until it is drawn: leave them out while a frame is due anyway. */
+int ui_fds(struct ui *ui, bool screen, int *fds, int max);
 
 /* ---- for actions and screens ---- */
 

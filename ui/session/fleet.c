@@ -315,6 +315,18 @@ static struct machine *insert(struct fleet *f, const char *name)
 	return m;
 }
 
+/* Ends the vm of a machine that is off; the helper frees it. */
+static void let_vm_go(struct fleet *f, struct machine *m)
+{
+	stop_extras(m);
+	if (job_start(f, NULL, m->vm))
+		vm_destroy(m->vm); /* it takes as long as it takes */
+	m->vm = NULL;
+	m->life = MACHINE_IDLE;
+	m->nr_history = 0;
+	memset(&m->status, 0, sizeof(m->status));
+}
+
 static void take_out(struct fleet *f, unsigned i)
 {
 	struct machine *m = f->machines[i];
@@ -322,11 +334,9 @@ static void take_out(struct fleet *f, unsigned i)
 	memmove(&f->machines[i], &f->machines[i + 1],
 		(f->nr - i - 1) * sizeof(f->machines[0]));
 	f->nr--;
-	stop_extras(m);
-	/* Without a helper it takes as long as it takes. */
-	if (m->vm && !job_start(f, NULL, m->vm))
-		m->vm = NULL;
-	machine_free(m);
+	if (m->vm)
+		let_vm_go(f, m);
+	free(m);
 }
 
 struct machine *fleet_add(struct fleet *f, const struct vm_config *cfg)
@@ -415,8 +425,33 @@ int fleet_command(struct fleet *f, struct machine *m, enum vm_command_kind kind,
 	return 0;
 }
 
+/* A person may have changed the file since. */
+static void read_again(struct fleet *f, struct machine *m)
+{
+	struct vm_config cfg;
+	struct error e = {0};
+
+	vm_config_init(&cfg);
+	if (!m->path[0] || vm_config_load(&cfg, m->path, &e))
+		return;
+	if (m->life == MACHINE_LIVE && memcmp(&cfg, &m->config, sizeof(cfg)))
+		let_vm_go(f, m);
+	if (m->life == MACHINE_IDLE) {
+		m->config = cfg;
+		m->broken.code = 0;
+	}
+}
+
+bool machine_is_stopped(const struct machine *m)
+{
+	return m->life == MACHINE_IDLE ||
+	       (m->life == MACHINE_LIVE && m->status.state == VM_OFF);
+}
+
 int fleet_start(struct fleet *f, struct machine *m, struct error *e)
 {
+	if (machine_is_stopped(m))
+		read_again(f, m);
 	if (m->broken.code)
 		return error_set(e, m->broken.code, "%s", m->broken.msg);
 	if (m->life == MACHINE_STARTING)

@@ -80,7 +80,8 @@ int fleet_index(const struct fleet *f, const struct machine *m);
 unsigned fleet_active(const struct fleet *f);
 
 /* Makes the machine if needed and lets it run; the outcome is said. 0 or
- * -errno when it can't even begin. */
+ * -errno when it can't even begin.  A stopped machine's file is read anew, and
+ * its vm may be replaced: nobody may hold on to it. */
 int fleet_start(struct fleet *f, struct machine *m, struct error *e);
 /* Posts a command to a live machine. 0 or -ESRCH. */
 int fleet_command(struct fleet *f, struct machine *m, enum vm_command_kind kind,
@@ -96,6 +97,8 @@ int fleet_fds(struct fleet *f, int *fds, int max);
 
 /* "running", "off", "not started", ...: static text. */
 const char *machine_state_text(const struct machine *m);
+/* True when it is off or was never made. */
+bool machine_is_stopped(const struct machine *m);
 /* True when the guest executes instructions. */
 bool machine_is_running(const struct machine *m);
 

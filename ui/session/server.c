@@ -134,7 +134,9 @@ int server_run_machine(struct server *s, const struct vm_config *cfg,
 	s->grab_when_running = true;
 	if (machine_is_running(m))
 		return 0;
-	return fleet_start(s->ui->fleet, m, e);
+	return ui_command(s->ui, "start") & EFFECT_FAILED
+		       ? error_set(e, -EINVAL, "%s", s->ui->message)
+		       : 0;
 }
 
 /* ---- the terminal ---- */
@@ -332,7 +334,7 @@ static int gather(struct server *s, struct pollfd *p)
 		p[SOURCE_CLIENTS + i] =
 			(struct pollfd){c->channel.fd, POLLIN, 0};
 	}
-	n = ui_fds(s->ui, fds, MAX_SOURCES);
+	n = ui_fds(s->ui, !s->draw, fds, MAX_SOURCES);
 	for (int i = 0; i < n; i++)
 		p[SOURCE_UI + i] = (struct pollfd){fds[i], POLLIN, 0};
 	return SOURCE_UI + n;
