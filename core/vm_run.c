@@ -391,6 +391,15 @@ static int power_button(struct vm *vm, struct error *e)
 	return 0;
 }
 
+/* The button's wire ends at each local APIC's LINT1 (Intel SDM 3A 11.5.1). */
+static bool takes_nmi(const struct vcpu_state *state)
+{
+	uint32_t lint1;
+
+	memcpy(&lint1, state->lapic.regs + 0x360, sizeof(lint1));
+	return !(lint1 & 0x10000) && (lint1 & 0x700) == 0x400;
+}
+
 static int nmi(struct vm *vm, struct error *e)
 {
 	struct vcpu_state *state;
@@ -406,8 +415,8 @@ static int nmi(struct vm *vm, struct error *e)
 	vcpu_set_pause(vm->vcpus);
 	for (unsigned i = 0; i < vm->cfg.cpus && !r; i++) {
 		r = vcpu_state_copy(vm->vcpus, i, ACCEL_GET, state, e);
-		if (r)
-			break;
+		if (r || !takes_nmi(state))
+			continue;
 		state->events.nmi.pending = 1;
 		state->events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING;
 		r = vcpu_state_copy(vm->vcpus, i, ACCEL_SET, state, e);
