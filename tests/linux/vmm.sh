@@ -2,7 +2,7 @@
 # Linux guest under either monitor, so that a test or a benchmark names the
 # monitor and nothing else.
 #
-#   vmm_exec MONITOR MB CPUS KERNEL APPEND [DISK]
+#   vmm_exec MONITOR MB CPUS KERNEL APPEND [DISK[,cache=MODE]]
 #
 # MONITOR is binnacle or qemu. It replaces the shell by the monitor, so call it
 # in a subshell or with &; then $! is the monitor's process. The guest's serial
