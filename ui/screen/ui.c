@@ -143,6 +143,7 @@ void ui_say(struct ui *ui, bool bad, const char *fmt, ...)
 	vsnprintf(ui->message, sizeof(ui->message), fmt, ap);
 	va_end(ap);
 	ui->message_is_bad = bad;
+	ui->message_age = 0;
 }
 
 void ui_switch(struct ui *ui, int i)
@@ -552,6 +553,9 @@ bool ui_refresh(struct ui *ui)
 
 bool ui_tick(struct ui *ui)
 {
+	/* It may cover the last row of a guest's screen. */
+	if (++ui->message_age > (ui->message_is_bad ? 20 : 6))
+		ui->message[0] = '\0';
 	fleet_sample(ui->fleet);
 	return fleet_active(ui->fleet) > 0;
 }
