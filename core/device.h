@@ -31,6 +31,7 @@ struct device;
 struct drive;
 struct error;
 struct fw_cfg;
+struct irq;
 struct irq_hub;
 struct loop;
 struct mem;
@@ -123,6 +124,7 @@ struct device {
 	struct device *next, *parent;
 	pthread_mutex_t lock;
 	struct log_limit limit;
+	const struct irq *line; /* its ISA line, for the panels; or NULL */
 	bool failed;   /* under lock: stopped serving a broken guest */
 	char why[120]; /* and the reason */
 	struct device_counter counters[DEVICE_MAX_COUNTERS];

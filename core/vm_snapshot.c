@@ -139,6 +139,10 @@ static void copy_device(struct device *dev, struct vm_device_row *row)
 	memcpy(row->why, dev->why, sizeof(row->why));
 	if (dev->cls->bus == DEVICE_ON_PCI)
 		copy_pci((struct pci_dev *)dev, row);
+	if (dev->line) {
+		row->gsi = (int)dev->line->gsi;
+		row->interrupts = peek(&dev->line->raised);
+	}
 	pthread_mutex_unlock(&dev->lock);
 	row->nr_counters = dev->nr_counters;
 	for (unsigned i = 0; i < dev->nr_counters; i++) {

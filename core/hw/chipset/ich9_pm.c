@@ -202,6 +202,7 @@ void ich9_pm_init(struct ich9_pm *pm, struct device *dev)
 {
 	pm->dev = dev;
 	irq_init(&pm->sci, dev->m->irq, Q35_SCI_GSI);
+	dev->line = &pm->sci;
 	loop_timer_init(&pm->timer, dev->m->main, timer_due, pm);
 	pm->ports = (struct bus_ports){.name = "ich9-pm",
 				       .nr = ICH9_PM_LEN,

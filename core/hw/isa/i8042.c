@@ -68,6 +68,7 @@ struct i8042 {
 	struct bus_ports data_ports, command_ports;
 	struct irq kbd_irq, aux_irq;
 	struct console_input input;
+	struct device_counter *keys, *moves;
 	struct loop_timer typing; /* armed while keys wait */
 	uint16_t waiting[NR_WAITING];
 	unsigned first_waiting, nr_waiting;
@@ -340,6 +341,7 @@ static void input_key(void *opaque, uint16_t scancode, bool down)
 {
 	struct i8042 *s = opaque;
 
+	device_count(s->keys, 1);
 	pthread_mutex_lock(&s->dev.lock);
 	if (s->nr_waiting || !kbd_has_room(s, scancode))
 		key_wait(s, scancode, down);
@@ -354,6 +356,7 @@ static void input_move(void *opaque, int dx, int dy, int dz, unsigned buttons)
 	struct i8042 *s = opaque;
 
 	pthread_mutex_lock(&s->dev.lock);
+	device_count(s->moves, 1);
 	ps2_mouse_move(&s->mouse, dx, dy, dz, buttons);
 	buffer_fill(s);
 	pthread_mutex_unlock(&s->dev.lock);
@@ -392,6 +395,9 @@ static int i8042_create(struct device *dev, const struct device_args *args,
 	(void)e;
 	irq_init(&s->kbd_irq, dev->m->irq, 1);
 	irq_init(&s->aux_irq, dev->m->irq, 12);
+	dev->line = &s->kbd_irq;
+	s->keys = device_counter_add(dev, "key events");
+	s->moves = device_counter_add(dev, "pointer events");
 	isa_ports_add(dev, &s->data_ports, "i8042-data", DATA_PORT, 1,
 		      &data_ops);
 	isa_ports_add(dev, &s->command_ports, "i8042-command", COMMAND_PORT, 1,

@@ -404,6 +404,7 @@ static int rtc_create(struct device *dev, const struct device_args *args,
 	(void)args;
 	(void)e;
 	irq_init(&s->irq, dev->m->irq, RTC_GSI);
+	dev->line = &s->irq;
 	loop_timer_init(&s->timer, dev->m->main, timer_due, s);
 	isa_ports_add(dev, &s->ports, "rtc", RTC_PORT, 2, &rtc_ops);
 	s->seen_ns = guest_ns(s);

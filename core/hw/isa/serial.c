@@ -338,6 +338,7 @@ static int serial_create(struct device *dev, const struct device_args *args,
 	s->in = device_counter_add(dev, "bytes in");
 	s->out = device_counter_add(dev, "bytes out");
 	irq_init(&s->irq, dev->m->irq, args->unit % 2 ? 3 : 4);
+	dev->line = &s->irq;
 	isa_ports_add(dev, &s->ports, dev->name,
 		      args->port ? args->port : ports[args->unit], 8,
 		      &serial_ops);
