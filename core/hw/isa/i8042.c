@@ -69,7 +69,8 @@ struct i8042 {
 	struct irq kbd_irq, aux_irq;
 	struct console_input input;
 	struct device_counter *keys, *moves;
-	struct loop_timer typing; /* armed while keys wait */
+	struct loop_timer typing; /* armed while keys wait and have room */
+	bool typing_stalled;	  /* they wait and have none */
 	uint16_t waiting[NR_WAITING];
 	unsigned first_waiting, nr_waiting;
 	struct ps2_kbd kbd;
@@ -136,6 +137,22 @@ static void own_reply(struct i8042 *s, uint8_t value, bool aux)
 	s->own_full = true;
 }
 
+static bool kbd_has_room(const struct i8042 *s, uint16_t scancode)
+{
+	unsigned most = scancode == SCAN_PAUSE ? 8 : 3;
+
+	return s->kbd.queue.nr + most <= PS2_KEYS_LEN;
+}
+
+/* Keys wait, and the timer stopped because the guest did not read. */
+static void typing_resume(struct i8042 *s)
+{
+	if (!s->typing_stalled || !kbd_has_room(s, SCAN_PAUSE))
+		return;
+	s->typing_stalled = false;
+	loop_timer_set(&s->typing, loop_now_ns() + KEY_INTERVAL_NS);
+}
+
 static uint8_t data_take(struct i8042 *s)
 {
 	uint8_t value = s->buffer;
@@ -144,6 +161,7 @@ static uint8_t data_take(struct i8042 *s)
 	/* The line falls between two bytes: each is an edge of its own. */
 	irq_update(s);
 	buffer_fill(s);
+	typing_resume(s);
 	return value;
 }
 
@@ -260,6 +278,7 @@ static void data_port_write(void *opaque, uint64_t off, uint64_t value,
 	(void)len;
 	data_write(opaque, value);
 	buffer_fill(opaque);
+	typing_resume(opaque);
 }
 
 static uint64_t command_port_read(void *opaque, uint64_t off, unsigned len)
@@ -296,13 +315,6 @@ static const struct bus_ops command_ops = {
 
 /* ---- input ---- */
 
-static bool kbd_has_room(const struct i8042 *s, uint16_t scancode)
-{
-	unsigned most = scancode == SCAN_PAUSE ? 8 : 3;
-
-	return s->kbd.queue.nr + most <= PS2_KEYS_LEN;
-}
-
 /*
  * Keys that wait come one by one, as from a typist: the queue of the keyboard
  * stays short, which firmware counts on.  They are the person's, not yet the
@@ -332,7 +344,8 @@ static void typing_due(void *arg)
 		ps2_kbd_key(&s->kbd, key & ~KEY_IS_DOWN, key & KEY_IS_DOWN);
 		buffer_fill(s);
 	}
-	if (s->nr_waiting)
+	s->typing_stalled = s->nr_waiting && !kbd_has_room(s, SCAN_PAUSE);
+	if (s->nr_waiting && !s->typing_stalled)
 		loop_timer_set(&s->typing, loop_now_ns() + KEY_INTERVAL_NS);
 	pthread_mutex_unlock(&s->dev.lock);
 }
@@ -380,6 +393,7 @@ static void i8042_reset(struct device *dev)
 	s->out_port = OUT_DEFAULT;
 	s->full = s->full_aux = s->broke = s->own_full = false;
 	s->nr_waiting = 0;
+	s->typing_stalled = false;
 	ps2_kbd_reset(&s->kbd);
 	ps2_mouse_reset(&s->mouse);
 	irq_update(s);
