@@ -332,6 +332,19 @@ static void write_cache_is_switched(void **state)
 	assert_int_equal(command(&g, 0x35, 0, 1, 0, 512, true), 0x50);
 	assert_false(drive_wce(g.pc->drive));
 	assert_true(pc_gate.syncs >= 2);
+	/* It stays off over a COMRESET, not over a reset of the machine. */
+	port_stop(&g);
+	pc_out(g.pc, SCTL, 1, 4);
+	pc_out(g.pc, SCTL, 0, 4);
+	port_start(&g);
+	assert_int_equal(command(&g, 0xec, 0, 0, 0, 512, false), 0x50);
+	assert_int_equal(data(&g)[170] & 0x20, 0);
+	pc_reset(g.pc);
+	pc_map_bar(g.pc, g.hba, 5, PC_BAR);
+	port_start(&g);
+	assert_int_equal(command(&g, 0xec, 0, 0, 0, 512, false), 0x50);
+	assert_int_equal(data(&g)[170] & 0x20, 0x20);
+	assert_int_equal(command(&g, 0xef, 0, 0, 0x82, 0, false), 0x50);
 	assert_int_equal(command(&g, 0xef, 0, 0, 0x02, 0, false), 0x50);
 	assert_int_equal(command(&g, 0xe7, 0, 0, 0, 0, false), 0x50);
 	assert_true(drive_wce(g.pc->drive));

@@ -510,9 +510,6 @@ void ata_signature(const struct ata_dev *d, struct ata_taskfile *tf)
 
 void ata_reset(struct ata_dev *d)
 {
-	d->multiple = 0;
-	d->queued_error = false;
-	d->wce_now = d->wce_default;
 	d->is_locked = false;
 	d->sense = (struct ata_sense){0};
 }
@@ -574,8 +571,13 @@ static void ata_destroy(struct device *dev)
 
 static void ata_device_reset(struct device *dev)
 {
+	struct ata_dev *d = (struct ata_dev *)(void *)dev;
+
 	ata_quiesce(dev);
-	ata_reset((struct ata_dev *)(void *)dev);
+	ata_reset(d);
+	d->multiple = 0;
+	d->queued_error = false;
+	d->wce_now = d->wce_default;
 }
 
 static const struct state_field ata_fields[] = {

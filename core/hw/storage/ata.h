@@ -105,7 +105,9 @@ enum ata_result ata_start(struct ata_dev *d, struct ata_cmd *c);
 enum ata_result ata_next(struct ata_dev *d, struct ata_cmd *c, int res);
 /* The signature that a reset leaves in the registers (ACS-2, table 30). */
 void ata_signature(const struct ata_dev *d, struct ata_taskfile *tf);
-/* Power-on or COMRESET: settings back to default. */
+/* COMRESET.  Settings survive it (ACS-2, software settings preservation): a
+ * driver that recovers from an error must not find a write cache that it had
+ * turned off. */
 void ata_reset(struct ata_dev *d);
 
 /* ---- between ata.c, identify.c and atapi.c ---- */

@@ -87,6 +87,8 @@ static void identify_disk(const struct ata_dev *d, uint8_t *out)
 	put_word(out, 59, d->multiple ? 0x0100u | d->multiple : 0);
 	put_word(out, 75, 31);	   /* queue depth 32 */
 	put_word(out, 76, 0x0106); /* NCQ, 1.5 and 3 Gb/s */
+	put_word(out, 78, 0x0040); /* settings survive COMRESET */
+	put_word(out, 79, 0x0040);
 	put_word(out, 82, 0x4020); /* NOP, write cache */
 	put_word(out, 83, 0x7400); /* FLUSH (EXT), 48 bits */
 	put_word(out, 84, 0x4060); /* WRITE FUA, general purpose logs */
