@@ -400,6 +400,29 @@ static void escape_takes_the_keyboard_back(void **state)
 	assert_false(console_is_grabbed(f->ui));
 }
 
+static void mouse_clicks_into_the_guest(void **state)
+{
+	struct fixture *f = *state;
+	struct key k = {.code = K_MOUSE, .row = 5, .col = 20, .buttons = 1};
+
+	start(f->ui, "alpha");
+	ui_switch(f->ui, SCREEN_CONSOLE);
+	ui_draw(f->ui);
+	assert_false(console_is_grabbed(f->ui));
+	ui_key(f->ui, &k);
+	assert_true(console_is_grabbed(f->ui));
+	/* The bar still leads to other screens. */
+	k.row = 0;
+	k.col = f->ui->tabs[SCREEN_LOG].col + 1;
+	ui_key(f->ui, &k);
+	assert_int_equal(f->ui->current, SCREEN_LOG);
+	/* What the guest's keyboard has no key for is said. */
+	press(f->ui, "2");
+	ui_draw(f->ui);
+	press(f->ui, "\xe6\xbc\xa2");
+	assert_true(shows(f->ui, "can't type"));
+}
+
 static void keyboard_comes_back_when_the_guest_stops(void **state)
 {
 	struct fixture *f = *state;
@@ -622,6 +645,7 @@ int main(void)
 		UI_TEST(help_runs_what_is_chosen),
 		UI_TEST(lines_are_edited),
 		UI_TEST(escape_takes_the_keyboard_back),
+		UI_TEST(mouse_clicks_into_the_guest),
 		UI_TEST(keyboard_comes_back_when_the_guest_stops),
 		UI_TEST(every_screen_draws_at_every_size),
 		UI_TEST(keys_are_ignored_below_the_least_size),

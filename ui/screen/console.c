@@ -231,22 +231,52 @@ static void draw(struct ui *ui, struct view *v, struct rect r)
 
 /* ---- keys ---- */
 
-static unsigned to_guest(struct console_view *cv, const struct key *k)
+/* A terminal tells of a wheel's notch once: the guest sees it pressed and
+ * let go. */
+static void point(struct console_view *cv, int x, int y, unsigned buttons)
 {
+	struct console *c = vm_console(cv->vm);
+
+	console_pointer(c, x, y, buttons);
+	if (buttons & (8 | 16))
+		console_pointer(c, x, y, buttons & ~(8U | 16U));
+}
+
+static unsigned mouse(struct ui *ui, struct console_view *cv,
+		      const struct key *k)
+{
+	bool serial = cv->show_serial && cv->serial;
 	int x, y;
 
-	if (k->code == K_MOUSE) {
-		if (k->row > 0 && !cv->show_serial && cv->picture &&
-		    picture_position(cv->picture, k->row, k->col, &x, &y)) {
-			console_pointer(vm_console(cv->vm), x, y, k->buttons);
-			return EFFECT_NONE;
-		}
+	if (k->row == 0 && !ui_view(ui)->zoom)
 		return EFFECT_PASS;
+	if (cv->grabbed) {
+		if (!serial && cv->picture &&
+		    picture_position(cv->picture, k->row, k->col, &x, &y))
+			point(cv, x, y, k->buttons);
+		return EFFECT_NONE;
 	}
-	if (cv->show_serial && cv->serial)
+	if (k->buttons & (8 | 16)) {
+		cv->scroll += k->buttons & 8 ? 3 : -3;
+		cv->scroll = cv->scroll < 0 ? 0 : cv->scroll;
+	} else if (k->buttons & 1) {
+		console_grab(ui, true);
+	}
+	return EFFECT_DRAW;
+}
+
+static unsigned to_guest(struct ui *ui, struct console_view *cv,
+			 const struct key *k)
+{
+	char name[32];
+
+	if (cv->show_serial && cv->serial) {
 		serial_view_key(cv->serial, k);
-	else
-		keyboard_press(vm_console(cv->vm), k);
+	} else if (!keyboard_press(vm_console(cv->vm), k)) {
+		key_to_text(k, name, sizeof(name));
+		ui_say(ui, true, "the guest's US keyboard can't type %s", name);
+		return EFFECT_DRAW;
+	}
 	return EFFECT_NONE;
 }
 
@@ -257,8 +287,10 @@ static unsigned key(struct ui *ui, struct view *v, const struct key *k)
 
 	if (!cv->vm || (!cv->grabbed && !machine_is_running(ui->machine)))
 		return EFFECT_PASS;
+	if (k->code == K_MOUSE)
+		return mouse(ui, cv, k);
 	if (cv->grabbed && !escape)
-		return to_guest(cv, k);
+		return to_guest(ui, cv, k);
 	if (cv->grabbed) {
 		console_grab(ui, false);
 		ui_say(ui, false,
@@ -270,7 +302,7 @@ static unsigned key(struct ui *ui, struct view *v, const struct key *k)
 		return EFFECT_PASS;
 	/* Twice: the guest gets the key itself. */
 	console_grab(ui, true);
-	return to_guest(cv, k);
+	return to_guest(ui, cv, k);
 }
 
 static unsigned run_keyboard(struct ui *ui, const char *arg)
