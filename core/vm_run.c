@@ -76,6 +76,19 @@ static void commit(struct vm *vm)
 	bus_commit(vm->m.bus, loop_member(vm->m.main));
 }
 
+static int set_cpu(struct vm *vm, unsigned cpu, const struct boot_entry *entry,
+		   struct vcpu_state *state, struct error *e)
+{
+	int r = vcpu_state_copy(vm->vcpus, cpu, ACCEL_GET, state, e);
+
+	if (r)
+		return r;
+	boot_set_caching(state);
+	if (cpu == 0)
+		boot_set_registers(entry, state);
+	return vcpu_state_copy(vm->vcpus, cpu, ACCEL_SET, state, e);
+}
+
 /* What firmware would have done, then the kernel. */
 static int boot_directly(struct vm *vm, struct error *e)
 {
@@ -98,12 +111,8 @@ static int boot_directly(struct vm *vm, struct error *e)
 	if (!r)
 		r = acpi_place(&vm->m, boot_acpi_gpa(vm->m.ram_below_4g),
 			       BOOT_RSDP, e);
-	if (!r)
-		r = vcpu_state_copy(vm->vcpus, 0, ACCEL_GET, state, e);
-	if (!r) {
-		boot_set_registers(&entry, state);
-		r = vcpu_state_copy(vm->vcpus, 0, ACCEL_SET, state, e);
-	}
+	for (unsigned cpu = 0; !r && cpu < vm->cfg.cpus; cpu++)
+		r = set_cpu(vm, cpu, &entry, state, e);
 	free(state);
 	return r;
 }

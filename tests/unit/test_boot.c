@@ -284,7 +284,13 @@ static void registers_follow_the_protocols(void **state)
 	struct boot_entry entry = {BOOT_BZIMAGE, 0x1000200};
 
 	(void)state;
+	s.nr_msrs = 2;
+	s.msrs[0] = (struct vcpu_msr){.index = 0x10, .value = 7};
+	s.msrs[1] = (struct vcpu_msr){.index = 0x2ff};
+	boot_set_caching(&s);
 	boot_set_registers(&entry, &s);
+	assert_int_equal(s.msrs[0].value, 7);
+	assert_int_equal(s.msrs[1].value, 0x806);
 	assert_int_equal(s.regs.rip, 0x1000200);
 	assert_int_equal(s.regs.rsi, BOOT_PARAMS);
 	assert_int_equal(s.regs.rflags, 2);

@@ -31,6 +31,10 @@
 #define SEG_DATA_RW 0x3
 #define SEG_TSS	    0xb
 
+#define MSR_MTRR_DEF_TYPE 0x2ff
+#define MTRR_ENABLE	  0x800
+#define MTRR_WRITE_BACK	  0x006
+
 /* ---- files ---- */
 
 static int read_file(const char *path, struct boot_file *out, struct error *e)
@@ -255,4 +259,11 @@ void boot_set_registers(const struct boot_entry *entry, struct vcpu_state *s)
 		sregs->cr4 = CR4_PAE;
 		sregs->efer = EFER_LME | EFER_LMA;
 	}
+}
+
+void boot_set_caching(struct vcpu_state *s)
+{
+	for (uint32_t i = 0; i < s->nr_msrs && i < VCPU_MAX_MSRS; i++)
+		if (s->msrs[i].index == MSR_MTRR_DEF_TYPE)
+			s->msrs[i].value = MTRR_ENABLE | MTRR_WRITE_BACK;
 }

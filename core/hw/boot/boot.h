@@ -104,5 +104,9 @@ int boot_load(struct machine *m, const struct boot_args *args,
 	      struct boot_entry *out, struct error *e);
 /* Changes a boot CPU's power-on state so that it enters the kernel. */
 void boot_set_registers(const struct boot_entry *entry, struct vcpu_state *s);
+/* Changes any CPU's power-on state to cached memory (MTRRs, Intel SDM volume 3,
+ * 12.11), as firmware would leave it: a kernel that finds them off programs no
+ * PAT, and passed-through devices could make the guest's memory uncached. */
+void boot_set_caching(struct vcpu_state *s);
 
 #endif
