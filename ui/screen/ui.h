@@ -77,7 +77,7 @@ struct ui {
 	char message[UI_MESSAGE_LEN];
 	bool message_is_bad;
 	int message_age; /* seconds */
-	bool visible; /* somebody looks at frames */
+	bool visible;	 /* somebody looks at frames */
 	bool mouse;
 	struct rect tabs[UI_NR_SCREENS]; /* where the bar shows them */
 };
