@@ -438,7 +438,7 @@ static int nmi(struct vm *vm, struct error *e)
 static int change_medium(struct vm *vm, unsigned index, const char *path,
 			 struct error *e)
 {
-	struct vm_disk *disk = &vm->disks[index];
+	struct vm_disk *disk;
 	int r;
 
 	if (index >= vm->nr_disks || !vm->cfg.disks[index].cdrom)
@@ -446,6 +446,7 @@ static int change_medium(struct vm *vm, unsigned index, const char *path,
 				 "disk %u is not a CD-ROM drive: its medium "
 				 "can't be changed",
 				 index);
+	disk = &vm->disks[index];
 	/* The drive belongs to its loop, which is outside now. */
 	world_stop(vm->m.world, loop_member(vm->m.main));
 	r = drive_change_medium(disk->drive, *path ? path : NULL, e);
