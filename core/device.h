@@ -125,8 +125,8 @@ struct device {
 	pthread_mutex_t lock;
 	struct log_limit limit;
 	const struct irq *line; /* its ISA line, for the panels; or NULL */
-	bool failed;   /* under lock: stopped serving a broken guest */
-	char why[120]; /* and the reason */
+	bool failed;		/* under lock: stopped serving a broken guest */
+	char why[120];		/* and the reason */
 	struct device_counter counters[DEVICE_MAX_COUNTERS];
 	unsigned nr_counters;
 };
