@@ -112,7 +112,7 @@ static int start_background(const struct session_options *o, const char *folder,
 		return error_errno(e, errno, "starting the session");
 	}
 	if (!pid)
-		_exit(background(o, folder, fd));
+		exit(background(o, folder, fd));
 	close(fd);
 	return 0;
 }
