@@ -68,14 +68,14 @@ const struct blk_file_ops blk_file_host_ops = {
 
 /* ---- opening ---- */
 
-/* The type of the file system a device number belongs to; "this" if unknown. */
+/* The type of the file system a device number belongs to; "image's" if unknown. */
 static void name_file_system(dev_t dev, char *out, size_t len)
 {
 	char line[1024], want[32], place[32], type[64];
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	const char *sep;
 
-	snprintf(out, len, "this");
+	snprintf(out, len, "image's");
 	snprintf(want, sizeof(want), "%u:%u", major(dev), minor(dev));
 	while (f && fgets(line, sizeof(line), f)) {
 		sep = strstr(line, " - ");
