@@ -351,26 +351,10 @@ static void draw_list(struct ui *ui, struct view *v, struct rect r)
 
 /* ---- the chosen row in detail ---- */
 
-struct sheet {
-	struct ui *ui;
-	struct rect in;
-	int top, row;
-	uint64_t ns; /* between the samples */
-};
-
-static int next_row(struct sheet *s)
-{
-	int row = s->row++;
-
-	if (row < s->top || row >= s->top + s->in.rows)
-		return -1;
-	return s->in.row + row - s->top;
-}
-
 static void line(struct sheet *s, enum role role, const char *name,
 		 const char *text)
 {
-	int row = next_row(s);
+	int row = sheet_next_row(s);
 
 	if (row < 0)
 		return;
@@ -384,9 +368,11 @@ static void counter(struct sheet *s, const char *name, uint64_t now,
 		    uint64_t before, bool has_before)
 {
 	struct canvas *c = &s->ui->canvas;
-	uint64_t rate = has_before ? per_second(now, before, s->ns) : 0;
+	const struct devices_view *dv = s->ui->views[SCREEN_DEVICES].data;
+	uint64_t ns = dv->now.ns - dv->before.ns;
+	uint64_t rate = has_before ? per_second(now, before, ns) : 0;
 	char text[32];
-	int row = next_row(s);
+	int row = sheet_next_row(s);
 
 	if (row < 0)
 		return;
@@ -409,7 +395,7 @@ static void bars(struct sheet *s, const struct vm_device_row *d)
 	for (int i = 0; i < 7; i++) {
 		if (!d->bars[i].kind[0])
 			continue;
-		row = next_row(s);
+		row = sheet_next_row(s);
 		if (row < 0)
 			continue;
 		text_size(d->bars[i].len, size, sizeof(size));
@@ -504,7 +490,6 @@ static void detail(struct sheet *s, const struct devices_view *dv,
 {
 	bool same = same_shape(&dv->now, &dv->before);
 
-	s->ns = dv->now.ns - dv->before.ns;
 	if (it->kind == ITEM_VCPU)
 		detail_vcpu(s, &dv->now.vcpus[it->index],
 			    same ? &dv->before.vcpus[it->index] : NULL);

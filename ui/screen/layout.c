@@ -44,3 +44,12 @@ void layout_panels(const struct view *v, struct rect r, int nr,
 	else
 		stacked(r, r.rows * 11 / 20, &out[0], &out[1]);
 }
+
+int sheet_next_row(struct sheet *s)
+{
+	int row = s->row++;
+
+	if (row < s->top || row >= s->top + s->in.rows)
+		return -1;
+	return s->in.row + row - s->top;
+}

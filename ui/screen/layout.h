@@ -8,6 +8,7 @@
 
 #include "ui/term/canvas.h"
 
+struct ui;
 struct view;
 
 #define LAYOUT_FOLD_ROWS 14 /* below: one panel at a time */
@@ -20,5 +21,16 @@ struct view;
  * the first three above the last. */
 void layout_panels(const struct view *v, struct rect r, int nr,
 		   struct rect *out);
+
+/* Lines one under the other in a panel, from line `top` on; set ui, in and
+ * top, then ask for a row a line. */
+struct sheet {
+	struct ui *ui;
+	struct rect in;
+	int top, row; /* row: lines so far, seen or not */
+};
+
+/* The row of the canvas that the next line goes to, -1: not to be seen. */
+int sheet_next_row(struct sheet *s);
 
 #endif

@@ -181,22 +181,13 @@ static void draw_list(struct ui *ui, struct view *v, struct rect r)
 
 /* ---- about the chosen one ---- */
 
-/* Rows drawn so far, scrolled by the panel's list. */
-struct sheet {
-	struct ui *ui;
-	struct rect in;
-	int top, row;
-};
-
 static void field_line(struct sheet *s, enum role role, const char *name,
 		       const char *text)
 {
 	struct canvas *c = &s->ui->canvas;
-	int row = s->in.row + s->row - s->top;
-	bool seen = s->row >= s->top && s->row < s->top + s->in.rows;
+	int row = sheet_next_row(s);
 
-	s->row++;
-	if (!seen)
+	if (row < 0)
 		return;
 	canvas_text(c, row, s->in.col, 10, ROLE_HEAD, name);
 	canvas_text(c, row, s->in.col + 10, s->in.cols - 10, role, text);
