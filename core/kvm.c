@@ -28,11 +28,6 @@ int kvm_cap(const struct accel_vm *vm, int fd, int cap)
 	return ret < 0 ? 0 : ret;
 }
 
-int kvm_vm_fd(const struct accel_vm *vm)
-{
-	return vm->fd;
-}
-
 static int open_error(int err, struct error *e)
 {
 	switch (err) {

@@ -15,9 +15,4 @@ extern const struct accel_ops kvm_accel;
 #define KVM_RESERVED_GPA 0xfeffc000u /* identity map page, then 3 TSS pages */
 #define KVM_RESERVED_LEN 0x4000u
 
-struct accel_vm;
-
-/* The VM's descriptor, for kernel objects that attach to it (VFIO, vhost). */
-int kvm_vm_fd(const struct accel_vm *vm);
-
 #endif

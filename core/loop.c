@@ -75,14 +75,6 @@ int loop_fd_add(struct loop *loop, struct loop_fd *w)
 	return 0;
 }
 
-void loop_fd_set_events(struct loop *loop, struct loop_fd *w, uint32_t events)
-{
-	struct epoll_event ev = {.events = events, .data.ptr = w};
-
-	w->events = events;
-	epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, w->fd, &ev);
-}
-
 void loop_fd_remove(struct loop *loop, struct loop_fd *w)
 {
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, w->fd, NULL);

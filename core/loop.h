@@ -77,7 +77,6 @@ struct world_member *loop_member(struct loop *loop);
 
 /* 0 or -errno. */
 int loop_fd_add(struct loop *loop, struct loop_fd *w);
-void loop_fd_set_events(struct loop *loop, struct loop_fd *w, uint32_t events);
 void loop_fd_remove(struct loop *loop, struct loop_fd *w);
 
 /* [any] Arms, re-arms (absolute time) or stops.  After loop_timer_stop

@@ -86,11 +86,6 @@ int drive_preset_parse(const char *name, enum drive_preset *out,
 			 name);
 }
 
-const char *drive_preset_name(enum drive_preset preset)
-{
-	return (unsigned)preset < NR_PRESETS ? presets[preset].name : "?";
-}
-
 /* ---- on a worker ---- */
 
 /*

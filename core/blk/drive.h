@@ -77,7 +77,6 @@ struct drive_req {
  * writeback. 0, or -EINVAL with a sentence that lists them. */
 int drive_preset_parse(const char *name, enum drive_preset *out,
 		       struct error *e);
-const char *drive_preset_name(enum drive_preset preset);
 
 /* NULL with the reason in e (image locked, not there, not aligned ...).  An
  * empty path is a CD-ROM drive without medium. */

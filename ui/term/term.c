@@ -405,12 +405,6 @@ void term_size(struct term *t, int *rows, int *cols)
 	*cols = t->cols;
 }
 
-void term_set_size(struct term *t, int rows, int cols)
-{
-	t->rows = rows;
-	t->cols = cols;
-}
-
 void term_set_mouse(struct term *t, bool on)
 {
 	mmask_t mask = BUTTON1_PRESSED | BUTTON1_RELEASED | BUTTON2_PRESSED |

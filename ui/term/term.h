@@ -46,8 +46,6 @@ void term_redraw(struct term *t);
 
 /* The size now; asks the tty. */
 void term_size(struct term *t, int *rows, int *cols);
-/* Sets the size of a term without tty. */
-void term_set_size(struct term *t, int rows, int cols);
 /* Mouse reports on or off. */
 void term_set_mouse(struct term *t, bool on);
 

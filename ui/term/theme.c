@@ -102,11 +102,6 @@ static const struct builtin builtins[] = {
 
 #define NR_BUILTINS (sizeof(builtins) / sizeof(builtins[0]))
 
-const char *theme_role_name(enum role role)
-{
-	return role_names[role];
-}
-
 static int parse_color(const char *word, int32_t *out)
 {
 	char *end;

@@ -61,8 +61,6 @@ int theme_load(struct theme *t, const char *name, const char *share,
 	       struct error *e);
 /* Parses "214 on 17 bold" into s. 0 or -EINVAL. */
 int theme_parse_style(const char *text, struct style *s);
-/* The name of a role as themes write it. */
-const char *theme_role_name(enum role role);
 /* Calls each(name, arg) for every theme that can be loaded. */
 void theme_each(const char *share, void (*each)(const char *name, void *arg),
 		void *arg);
