@@ -1,0 +1,40 @@
+#include "core/blk/ctx.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/blk/worker.h"
+#include "core/error.h"
+
+#define CTX_WORKERS 4
+
+struct blk_ctx *blk_ctx_create(const struct blk_ctx_config *cfg,
+			       struct error *e)
+{
+	struct blk_ctx *ctx = calloc(1, sizeof(*ctx));
+
+	if (!ctx) {
+		error_set(e, -ENOMEM, "no memory for the block layer");
+		return NULL;
+	}
+	ctx->loop = cfg->loop;
+	ctx->log = cfg->log;
+	ctx->any_backing = cfg->any_backing;
+	ctx->ready_work = (struct loop_work){.fn = co_run_ready, .arg = ctx};
+	ctx->workers = worker_pool_create(
+		cfg->nr_workers ? cfg->nr_workers : CTX_WORKERS, e);
+	if (!ctx->workers) {
+		free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
+void blk_ctx_destroy(struct blk_ctx *ctx)
+{
+	if (!ctx)
+		return;
+	worker_pool_destroy(ctx->workers);
+	co_pool_fini(ctx);
+	free(ctx);
+}

@@ -1,0 +1,63 @@
+/*
+ * driver: what a node type brings: a format, a protocol, a filter.
+ *
+ * One type is one file or folder that exports one const struct blk_driver; the
+ * list is core/blk/drivers.c.  The generic layer checks ranges, clamps at the
+ * end, aligns (bounce, read-modify-write), tracks requests, counts, and answers
+ * what a type leaves out; a type sees only well-formed calls.
+ *
+ * Thread rule: every slot runs in a coroutine of the node's loop.
+ */
+#ifndef CORE_BLK_DRIVER_H
+#define CORE_BLK_DRIVER_H
+
+#include "core/blk/blk.h"
+#include "core/blk/co.h"
+
+/* What a node is made of; a type's private struct follows from priv. */
+struct blk {
+	const struct blk_driver *drv;
+	struct blk_ctx *ctx;
+	char *name; /* path, for messages */
+	void *priv; /* drv->priv_len zeroed bytes */
+	struct blk *file, *backing, *data_file;
+	uint64_t len;	/* exact bytes */
+	unsigned align; /* request alignment, power of two, 1: any */
+	bool write, is_protocol, is_filter;
+	unsigned refs, in_flight;
+	struct co_queue drained;
+	uint64_t write_gen, flushed_gen;
+	struct blk_options options;
+};
+
+struct blk_driver {
+	const char *name;
+	size_t priv_len;
+	/* Mandatory. b->file is open already for formats. */
+	int (*open)(struct blk *b, const struct blk_options *o,
+		    struct error *e);
+	void (*close)(struct blk *b);
+	/* Mandatory unless the type is pure metadata: [off, off+len) aligned. */
+	int (*readv)(struct blk *b, uint64_t off, uint64_t len,
+		     const struct iovec *iov, int nr);
+	/* Optional: without it the node is read-only. */
+	int (*writev)(struct blk *b, uint64_t off, uint64_t len,
+		      const struct iovec *iov, int nr, unsigned flags);
+	/* Optional: -ENOTSUP makes the generic layer write zeroes. */
+	int (*write_zeroes)(struct blk *b, uint64_t off, uint64_t len,
+			    unsigned flags);
+	int (*discard)(struct blk *b, uint64_t off,
+		       uint64_t len); /* optional */
+	int (*flush)(struct blk *b);  /* optional */
+	/* Optional: without it DATA|ALLOCATED (B04). */
+	int (*status)(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
+		      uint64_t *map, struct blk **file);
+	int (*truncate)(struct blk *b, uint64_t len, enum blk_prealloc mode,
+			bool allow_shrink, struct error *e); /* optional */
+};
+
+extern const struct blk_driver blk_file_driver, blk_raw_driver,
+	blk_qcow2_driver, blk_nbd_driver, blk_throttle_driver, blk_fault_driver,
+	blk_log_driver, blk_volatile_driver;
+
+#endif

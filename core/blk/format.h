@@ -1,0 +1,81 @@
+/*
+ * format: what can be done with an image beside reading and writing it: make,
+ * describe, check, measure, change its shape, keep snapshots and bitmaps.
+ *
+ * One table a format (raw, qcow2); the list is core/blk/drivers.c.  A slot that
+ * is NULL means that the format can't: the caller says so by name.
+ * Thread rule: [co] throughout.
+ */
+#ifndef CORE_BLK_FORMAT_H
+#define CORE_BLK_FORMAT_H
+
+#include "core/blk/blk.h"
+
+/* key=value pairs as in -o; keys and values are the format's own. */
+struct blk_opt {
+	const char *key, *value;
+};
+
+struct blk_create {
+	const char *path;
+	uint64_t len; /* bytes */
+	const char *backing, *backing_format;
+	const struct blk_opt *opts;
+	unsigned nr_opts;
+};
+
+enum { BLK_REPAIR_LEAKS = 1, BLK_REPAIR_ERRORS = 2 };
+
+struct blk_check {
+	uint64_t corruptions, leaks, check_errors;
+	uint64_t corruptions_fixed, leaks_fixed;
+	uint64_t allocated, fragmented, compressed, total_clusters;
+	uint64_t end_offset;
+};
+
+struct blk_measure {
+	uint64_t required, fully_allocated, bitmaps;
+};
+
+struct blk_snapshot_info {
+	char id[128], name[256];
+	uint64_t vm_state_len, date_sec, vm_clock_ns, icount, disk_len;
+	uint32_t date_nsec;
+};
+
+enum blk_snapshot_op {
+	BLK_SNAPSHOT_CREATE,
+	BLK_SNAPSHOT_APPLY,
+	BLK_SNAPSHOT_DELETE
+};
+
+/* A fact for `info`: JSON text under format-specific data. */
+struct json_object;
+
+struct blk_format {
+	const char *name;
+	/* What create and amend know, for help and messages. */
+	const struct blk_opt_desc {
+		const char *name, *help;
+	} * opts;
+	/* Score 0..100 that the first bytes are of this format. */
+	int (*probe)(const uint8_t *head, size_t len, const char *path);
+	int (*create)(struct blk_ctx *ctx, const struct blk_create *c,
+		      struct error *e);
+	int (*check)(struct blk *b, unsigned repair, struct blk_check *out,
+		     struct error *e);
+	int (*measure)(const struct blk_create *c, struct blk *source,
+		       struct blk_measure *out, struct error *e);
+	int (*amend)(struct blk *b, const struct blk_opt *opts, unsigned nr,
+		     struct error *e);
+	int (*snapshot)(struct blk *b, enum blk_snapshot_op op,
+			const char *id_or_name, struct error *e);
+	/* Returns how many there are; copies at most max. */
+	int (*snapshots)(struct blk *b, struct blk_snapshot_info *out,
+			 unsigned max);
+	int (*set_backing)(struct blk *b, const char *backing,
+			   const char *backing_format, struct error *e);
+	struct json_object *(*info)(struct blk *b);
+};
+
+#endif
