@@ -28,7 +28,10 @@ struct blk_ctx_config {
 	struct loop *loop;
 	struct log *log;     /* NULL is fine */
 	unsigned nr_workers; /* threads for what sleeps; 0: 4 */
-	bool any_backing;    /* backing names may leave the image's folder */
+	/* A backing or data file that an image names must lie in the image's
+	 * own directory tree, or below one of these folders (separated by
+	 * colons; NULL: none; "/": anywhere). */
+	const char *backing_folders;
 };
 struct blk_ctx *blk_ctx_create(const struct blk_ctx_config *cfg,
 			       struct error *e);
@@ -58,6 +61,16 @@ struct blk_options {
  * an error that lists what works; never a silent fallback. */
 struct blk *blk_open(struct blk_ctx *ctx, const struct blk_options *o,
 		     struct error *e);
+enum blk_prealloc {
+	BLK_PREALLOC_OFF,
+	BLK_PREALLOC_METADATA,
+	BLK_PREALLOC_FALLOC,
+	BLK_PREALLOC_FULL
+};
+/* [co] Makes a regular file of len bytes at path, emptied when it exists, for
+ * a format's create; nbd:// names an export that exists already. */
+int blk_make_file(struct blk_ctx *ctx, const char *path, uint64_t len,
+		  enum blk_prealloc mode, struct error *e);
 struct blk *blk_ref(struct blk *b);
 /* [co] Drops a reference; the last one flushes and closes. 0 or the -errno of
  * the last flush. NULL is fine. */
@@ -94,12 +107,6 @@ int blk_write_zeroes(struct blk *b, uint64_t off, uint64_t len, unsigned flags);
 int blk_discard(struct blk *b, uint64_t off, uint64_t len);
 /* Everything completed before is on stable storage, metadata and all layers. */
 int blk_flush(struct blk *b);
-enum blk_prealloc {
-	BLK_PREALLOC_OFF,
-	BLK_PREALLOC_METADATA,
-	BLK_PREALLOC_FALLOC,
-	BLK_PREALLOC_FULL
-};
 int blk_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 		 bool allow_shrink, struct error *e);
 

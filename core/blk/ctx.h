@@ -17,7 +17,7 @@ struct blk_ctx {
 	struct loop *loop;
 	struct log *log;
 	struct worker_pool *workers;
-	bool any_backing;
+	char *backing_folders; /* NULL: only the image's own tree */
 	/* Coroutines: stacks to use again, and those that were woken. */
 	struct co *pool;
 	unsigned nr_pool;

@@ -52,6 +52,23 @@ enum blk_snapshot_op {
 /* A fact for `info`: JSON text under format-specific data. */
 struct json_object;
 
+/* What `bitmap` does to a persistent bitmap, in the tool's words. */
+enum blk_bitmap_verb {
+	BLK_BITMAP_ADD,
+	BLK_BITMAP_REMOVE,
+	BLK_BITMAP_CLEAR,
+	BLK_BITMAP_ENABLE,
+	BLK_BITMAP_DISABLE,
+	BLK_BITMAP_MERGE
+};
+struct blk_bitmap_op {
+	enum blk_bitmap_verb verb;
+	const char *name;
+	uint64_t granularity; /* ADD: bytes, 0: the default */
+	struct blk *source;   /* MERGE: the image that holds source_name */
+	const char *source_name;
+};
+
 struct blk_format {
 	const char *name;
 	/* What create and amend know, for help and messages. */
@@ -76,6 +93,18 @@ struct blk_format {
 	int (*set_backing)(struct blk *b, const char *backing,
 			   const char *backing_format, struct error *e);
 	struct json_object *(*info)(struct blk *b);
+	int (*bitmap)(struct blk *b, const struct blk_bitmap_op *op,
+		      struct error *e);
 };
+
+extern const struct blk_format blk_raw_format, blk_qcow2_format;
+
+/* NULL when there is none of that name. */
+const struct blk_format *blk_format_find(const char *name);
+/* The next after f; NULL begins and ends the list. */
+const struct blk_format *blk_format_next(const struct blk_format *f);
+/* [co] The format of the image whose first bytes file holds; raw when nothing
+ * else fits. */
+const struct blk_format *blk_format_probe(struct blk *file);
 
 #endif

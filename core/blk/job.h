@@ -16,9 +16,7 @@ enum blk_job_kind { BLK_JOB_COMMIT, BLK_JOB_STREAM, BLK_JOB_MIRROR };
 enum blk_job_state {
 	BLK_JOB_RUNNING,
 	BLK_JOB_PAUSED,
-	BLK_JOB_READY /* mirror: in
-		     sync */
-	,
+	BLK_JOB_READY, /* mirror: in sync */
 	BLK_JOB_DONE,
 	BLK_JOB_FAILED,
 	BLK_JOB_CANCELLED
