@@ -87,7 +87,9 @@ struct blk *blk_file(const struct blk *b);    /* protocol child or NULL */
 struct blk *blk_backing(const struct blk *b); /* or NULL */
 struct blk_ctx *blk_ctx_of(const struct blk *b);
 
-/* ---- I/O: [co], 0 or -errno; any offset and length inside blk_len ---- */
+/* ---- I/O: [co], 0 or -errno; any offset and length inside blk_len ----
+ * A writable regular file (blk_file of an image) also takes writes past its
+ * end, which make it longer, and reads as zeroes there. */
 
 enum {
 	BLK_FUA = 1,

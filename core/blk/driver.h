@@ -14,19 +14,27 @@
 #include "core/blk/blk.h"
 #include "core/blk/co.h"
 
-/* What a node is made of; a type's private struct follows from priv. */
+struct blk_request;
+
+/* What a node is made of. */
 struct blk {
 	const struct blk_driver *drv;
 	struct blk_ctx *ctx;
 	char *name; /* path, for messages */
 	void *priv; /* drv->priv_len zeroed bytes */
 	struct blk *file, *backing, *data_file;
+	/* What the image says of its backing file; open() of the format fills
+	 * them (malloced), the graph opens it. */
+	char *backing_name, *backing_format;
 	uint64_t len;	/* exact bytes */
 	unsigned align; /* request alignment, power of two, 1: any */
 	bool write, is_protocol, is_filter;
 	unsigned refs, in_flight;
 	struct co_queue drained;
 	uint64_t write_gen, flushed_gen;
+	struct co_mutex flushing;
+	int flush_error;	      /* data was lost once: sticky */
+	struct blk_request *requests; /* writes in flight, when align > 1 */
 	struct blk_options options;
 };
 
@@ -56,8 +64,17 @@ struct blk_driver {
 			bool allow_shrink, struct error *e); /* optional */
 };
 
+/* Opens a file that the image b names (backing, external data): resolves the
+ * name beside b, refuses what lies outside the allowed folders.  format NULL
+ * probes; "file" gives the protocol node itself. */
+struct blk *blk_open_named(struct blk *b, const char *name, const char *format,
+			   bool write, struct error *e);
+
 extern const struct blk_driver blk_file_driver, blk_raw_driver,
 	blk_qcow2_driver, blk_nbd_driver, blk_throttle_driver, blk_fault_driver,
 	blk_log_driver, blk_volatile_driver;
+
+/* drivers.c: NULL when there is none of that name. */
+const struct blk_driver *blk_driver_find(const char *name);
 
 #endif

@@ -1,0 +1,80 @@
+/*
+ * raw: the bytes of the file are the disk.
+ */
+#include <errno.h>
+
+#include "core/blk/driver.h"
+#include "core/blk/format.h"
+#include "core/error.h"
+
+static int raw_open(struct blk *b, const struct blk_options *o, struct error *e)
+{
+	(void)o;
+	(void)e;
+	b->len = b->file->len;
+	return 0;
+}
+
+static int raw_readv(struct blk *b, uint64_t off, uint64_t len,
+		     const struct iovec *iov, int nr)
+{
+	return blk_readv(b->file, off, len, iov, nr);
+}
+
+static int raw_writev(struct blk *b, uint64_t off, uint64_t len,
+		      const struct iovec *iov, int nr, unsigned flags)
+{
+	if (flags & BLK_COMPRESSED)
+		return -ENOTSUP;
+	return blk_writev(b->file, off, len, iov, nr, 0);
+}
+
+static int raw_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
+			    unsigned flags)
+{
+	return blk_write_zeroes(b->file, off, len, flags);
+}
+
+static int raw_discard(struct blk *b, uint64_t off, uint64_t len)
+{
+	return blk_discard(b->file, off, len);
+}
+
+static int raw_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
+		      uint64_t *map, struct blk **file)
+{
+	*pnum = len;
+	*map = off;
+	*file = b->file;
+	return BLK_STATUS_RAW | BLK_STATUS_OFFSET_VALID;
+}
+
+static int raw_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
+			bool allow_shrink, struct error *e)
+{
+	return blk_truncate(b->file, len, mode, allow_shrink, e);
+}
+
+const struct blk_driver blk_raw_driver = {
+	.name = "raw",
+	.open = raw_open,
+	.readv = raw_readv,
+	.writev = raw_writev,
+	.write_zeroes = raw_write_zeroes,
+	.discard = raw_discard,
+	.status = raw_status,
+	.truncate = raw_truncate,
+};
+
+static int raw_probe(const uint8_t *head, size_t len, const char *path)
+{
+	(void)head;
+	(void)len;
+	(void)path;
+	return 1;
+}
+
+const struct blk_format blk_raw_format = {
+	.name = "raw",
+	.probe = raw_probe,
+};

@@ -1,0 +1,268 @@
+/* The generic layer over a stub driver with blocks, and the graph over files. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "core/blk/ctx.h"
+#include "core/blk/driver.h"
+#include "core/blk/iov.h"
+#include "core/error.h"
+
+struct fixture {
+	struct loop *loop;
+	struct blk_ctx *ctx;
+};
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct blk_ctx_config cfg;
+
+	f->loop = loop_create("test", NULL, NULL);
+	assert_non_null(f->loop);
+	assert_int_equal(loop_start(f->loop, NULL), 0);
+	cfg = (struct blk_ctx_config){.loop = f->loop};
+	f->ctx = blk_ctx_create(&cfg, NULL);
+	assert_non_null(f->ctx);
+	*state = f;
+	return 0;
+}
+
+static void destroy_ctx(void *arg)
+{
+	blk_ctx_destroy(arg);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	loop_call(f->loop, destroy_ctx, f->ctx);
+	loop_destroy(f->loop);
+	free(f);
+	return 0;
+}
+
+/* A disk in memory of 16 KiB that takes only whole blocks of 512 bytes. */
+#define MEM_LEN 16384
+struct mem {
+	uint8_t bytes[MEM_LEN];
+	unsigned nr_flushes;
+};
+
+static int mem_readv(struct blk *b, uint64_t off, uint64_t len,
+		     const struct iovec *iov, int nr)
+{
+	struct mem *m = b->priv;
+
+	if ((off | len) % 512 || off + len > MEM_LEN || iov_len(iov, nr) != len)
+		return -EIO;
+	iov_from_buf(iov, nr, 0, m->bytes + off, len);
+	return 0;
+}
+
+static int mem_writev(struct blk *b, uint64_t off, uint64_t len,
+		      const struct iovec *iov, int nr, unsigned flags)
+{
+	struct mem *m = b->priv;
+
+	(void)flags;
+	if ((off | len) % 512 || off + len > MEM_LEN || iov_len(iov, nr) != len)
+		return -EIO;
+	co_sleep_ns(b->ctx, rand() % 20000);
+	iov_to_buf(iov, nr, 0, m->bytes + off, len);
+	return 0;
+}
+
+static int mem_flush(struct blk *b)
+{
+	((struct mem *)b->priv)->nr_flushes++;
+	return 0;
+}
+
+static const struct blk_driver mem_driver = {
+	.name = "mem",
+	.readv = mem_readv,
+	.writev = mem_writev,
+	.flush = mem_flush,
+};
+
+struct storm {
+	struct blk *b;
+	uint8_t want[MEM_LEN];
+	unsigned running;
+	int failed;
+	unsigned seed, lane;
+};
+
+/* Each lane owns every eighth run of 100 bytes, so that blocks are shared. */
+static void storm_lane(void *arg)
+{
+	struct storm *s = arg;
+	unsigned lane = s->lane, seed = s->seed + lane;
+	uint8_t buf[100], got[100];
+
+	for (int i = 0; i < 60; i++) {
+		unsigned at = (rand_r(&seed) % 20 * 8 + lane) * 100;
+		unsigned len = 1 + rand_r(&seed) % 100;
+
+		memset(buf, rand_r(&seed), len);
+		memcpy(s->want + at, buf, len);
+		if (i % 5 == 4) {
+			memset(s->want + at, 0, len);
+			s->failed |= blk_write_zeroes(s->b, at, len, 0);
+		} else {
+			s->failed |= blk_write(s->b, at, buf, len, 0);
+		}
+		s->failed |= blk_read(s->b, at, got, len);
+		if (memcmp(got, s->want + at, len))
+			s->failed |= 1;
+	}
+	s->running--;
+}
+
+static int storm_run(void *arg)
+{
+	struct storm *s = arg;
+	uint8_t got[MEM_LEN];
+
+	for (s->lane = 0; s->lane < 8; s->lane++) {
+		s->running++;
+		if (co_start(s->b->ctx, storm_lane, s))
+			return -ENOMEM;
+	}
+	while (s->running)
+		co_sleep_ns(s->b->ctx, 1000000);
+	assert_int_equal(blk_read(s->b, 0, got, sizeof(got)), 0);
+	assert_memory_equal(got, s->want, sizeof(got));
+	return s->failed;
+}
+
+static void unaligned_writes_share_blocks(void **state)
+{
+	struct fixture *f = *state;
+	static struct mem m;
+	struct blk b = {.drv = &mem_driver,
+			.ctx = f->ctx,
+			.name = "mem",
+			.priv = &m,
+			.len = MEM_LEN,
+			.align = 512,
+			.write = true,
+			.refs = 1};
+	struct storm s = {.b = &b, .seed = 1};
+
+	assert_int_equal(blk_run(f->ctx, storm_run, &s), 0);
+	assert_null(b.requests);
+	assert_int_equal(b.in_flight, 0);
+}
+
+static int flush_run(void *arg)
+{
+	struct blk *b = arg;
+	struct mem *m = b->priv;
+
+	assert_int_equal(blk_flush(b), 0);
+	assert_int_equal(m->nr_flushes, 0);
+	assert_int_equal(blk_write(b, 0, "x", 1, 0), 0);
+	assert_int_equal(blk_flush(b), 0);
+	assert_int_equal(blk_flush(b), 0);
+	assert_int_equal(m->nr_flushes, 1);
+	assert_int_equal(blk_write(b, 0, "y", 1, BLK_FUA), 0);
+	assert_int_equal(m->nr_flushes, 2);
+	assert_int_equal(blk_write(b, MEM_LEN, "x", 1, 0), -EINVAL);
+	assert_int_equal(blk_write(b, UINT64_MAX, "x", 1, 0), -EINVAL);
+	assert_int_equal(blk_read(b, MEM_LEN - 1, &m, 2), -EINVAL);
+	b->write = false;
+	assert_int_equal(blk_write(b, 0, "x", 1, 0), -EROFS);
+	return 0;
+}
+
+static void flushes_and_refusals(void **state)
+{
+	struct fixture *f = *state;
+	static struct mem m;
+	struct blk b = {.drv = &mem_driver,
+			.ctx = f->ctx,
+			.name = "mem",
+			.priv = &m,
+			.len = MEM_LEN,
+			.align = 512,
+			.write = true,
+			.refs = 1};
+
+	assert_int_equal(blk_run(f->ctx, flush_run, &b), 0);
+}
+
+struct file_job {
+	struct blk_ctx *ctx;
+	const char *path;
+};
+
+static int file_run(void *arg)
+{
+	struct file_job *j = arg;
+	struct blk_options o = {
+		.path = j->path, .format = "raw", .write = true};
+	struct error e;
+	struct blk *b;
+	char buf[10];
+
+	assert_int_equal(
+		blk_make_file(j->ctx, j->path, 1000, BLK_PREALLOC_OFF, &e), 0);
+	b = blk_open(j->ctx, &o, &e);
+	assert_non_null(b);
+	assert_int_equal(blk_len(b), 1000);
+	assert_string_equal(blk_format(b), "raw");
+	assert_int_equal(blk_write(b, 991, "the end", 8, 0), 0);
+	assert_int_equal(blk_write(b, 995, "the end", 8, 0), -EINVAL);
+	assert_int_equal(blk_read(b, 991, buf, 8), 0);
+	assert_string_equal(buf, "the end");
+	assert_int_equal(blk_unref(b), 0);
+
+	o.write = false;
+	o.format = NULL;
+	b = blk_open(j->ctx, &o, &e);
+	assert_non_null(b);
+	assert_string_equal(blk_format(b), "raw");
+	assert_int_equal(blk_write(b, 0, "x", 1, 0), -EROFS);
+	assert_int_equal(blk_unref(b), 0);
+
+	o.path = "/nowhere/at/all";
+	assert_null(blk_open(j->ctx, &o, &e));
+	assert_non_null(strstr(e.msg, "/nowhere/at/all"));
+	return 0;
+}
+
+static void raw_files(void **state)
+{
+	struct fixture *f = *state;
+	char path[] = "/tmp/binnacle-blk-XXXXXX";
+	struct file_job j = {f->ctx, path};
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(blk_run(f->ctx, file_run, &j), 0);
+	unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(unaligned_writes_share_blocks,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(flushes_and_refusals, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(raw_files, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
