@@ -10,10 +10,12 @@
 static const struct blk_driver *const drivers[] = {
 	&blk_file_driver,
 	&blk_raw_driver,
+	&blk_qcow2_driver,
 };
 
 static const struct blk_format *const formats[] = {
 	&blk_raw_format,
+	&blk_qcow2_format,
 };
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))

@@ -1,0 +1,21 @@
+/*
+ * What can be done with a qcow2 image beside its guest data.
+ */
+#include <string.h>
+
+#include "core/blk/qcow2/qcow2.h"
+
+static int qcow2_probe(const uint8_t *head, size_t len, const char *path)
+{
+	static const uint8_t magic[] = {'Q', 'F', 'I', 0xfb, 0, 0, 0};
+
+	(void)path;
+	if (len < 8 || memcmp(head, magic, sizeof(magic)))
+		return 0;
+	return head[7] == 2 || head[7] == 3 ? 100 : 0;
+}
+
+const struct blk_format blk_qcow2_format = {
+	.name = "qcow2",
+	.probe = qcow2_probe,
+};

@@ -1,0 +1,174 @@
+/*
+ * Opening and closing an image.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/blk/qcow2/qcow2.h"
+#include "core/error.h"
+
+#define SLICE_LEN     4096
+#define L2_CACHE_MAX  (32u << 20)
+#define REF_CACHE_MIN 16 /* slices */
+
+static void set_geometry(struct qcow2 *s)
+{
+	bool extended = s->h.incompat & QCOW2_INCOMPAT_EXTL2;
+
+	s->cluster_len = 1ull << s->h.cluster_bits;
+	s->l2_entry_len = extended ? 16 : 8;
+	s->l2_bits = s->h.cluster_bits - (extended ? 4 : 3);
+	s->nr_sub = extended ? 32 : 1;
+	s->sub_len = s->cluster_len / s->nr_sub;
+	s->refblock_bits = s->h.cluster_bits + 3 - s->h.refcount_order;
+	s->max_refcount = s->h.refcount_order == 6
+				  ? UINT64_MAX
+				  : (1ull << (1u << s->h.refcount_order)) - 1;
+}
+
+/* By default the L2 cache covers the whole disk, up to a bound; a quarter as
+ * much goes to refcounts. */
+static int make_caches(struct qcow2 *s, uint64_t budget, struct error *e)
+{
+	unsigned len = s->cluster_len < SLICE_LEN ? s->cluster_len : SLICE_LEN;
+	uint64_t all = (s->h.disk_len >> s->h.cluster_bits) * s->l2_entry_len;
+	uint64_t l2 = budget ? budget - budget / 5 : L2_CACHE_MAX, refs;
+
+	if (all < l2)
+		l2 = all;
+	refs = budget ? budget / 5 : l2 / 4;
+	l2 = l2 / len + REF_CACHE_MIN;
+	refs = refs / len + REF_CACHE_MIN;
+	s->l2_cache = qcow2_cache_create(s, len, l2);
+	s->ref_cache = qcow2_cache_create(s, len, refs);
+	if (!s->l2_cache || !s->ref_cache)
+		return error_set(e, -ENOMEM, "no memory for the table caches");
+	return 0;
+}
+
+static int load_l1(struct qcow2 *s, struct error *e)
+{
+	size_t len = s->h.nr_l1 * 8ull;
+	int ret;
+
+	s->l1 = malloc(len ? len : 1);
+	s->l1_dirty = calloc(len / 512 + 1, 1);
+	if (!s->l1 || !s->l1_dirty)
+		return error_set(e, -ENOMEM, "no memory for the L1 table");
+	ret = blk_read(s->b->file, s->h.l1_off, s->l1, len);
+	if (ret)
+		return error_errno(e, -ret, "Could not read L1 table");
+	for (uint32_t i = 0; i < s->h.nr_l1; i++)
+		s->l1[i] = be64toh(s->l1[i]);
+	return 0;
+}
+
+static int take_names(struct qcow2 *s, struct error *e)
+{
+	struct blk *b = s->b;
+
+	if (s->h.backing_name) {
+		b->backing_name = strdup(s->h.backing_name);
+		if (s->h.backing_format)
+			b->backing_format = strdup(s->h.backing_format);
+		if (!b->backing_name ||
+		    (s->h.backing_format && !b->backing_format))
+			return error_set(e, -ENOMEM,
+					 "no memory for the backing name");
+	}
+	if (!(s->h.incompat & QCOW2_INCOMPAT_DATA_FILE))
+		return 0;
+	if (!s->h.data_file)
+		return error_set(e, -EINVAL,
+				 "the image does not name its data file");
+	b->data_file = blk_open_named(b, s->h.data_file, "file", b->write, e);
+	return b->data_file ? 0 : error_prefix(e, -EIO, "'%s'", b->name);
+}
+
+static int check_writable(struct qcow2 *s, const struct blk_options *o,
+			  struct error *e)
+{
+	if (!s->b->write)
+		return 0;
+	if ((s->h.incompat & QCOW2_INCOMPAT_CORRUPT) && !o->check)
+		return error_set(e, -EACCES,
+				 "qcow2: Image is corrupt; cannot be opened "
+				 "read/write");
+	return 0;
+}
+
+static void release(struct qcow2 *s)
+{
+	struct qcow2_header h = s->h;
+
+	qcow2_cache_destroy(s->l2_cache);
+	qcow2_cache_destroy(s->ref_cache);
+	free(s->l1);
+	free(s->l1_dirty);
+	free(s->rt);
+	free(s->rt_dirty);
+	free(s->frees.ranges);
+	free(s->meta.slots);
+	qcow2_header_fini(&h);
+	*s = (struct qcow2){.b = s->b};
+}
+
+int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e)
+{
+	struct qcow2 *s = qcow2_of(b);
+	int ret;
+
+	s->b = b;
+	ret = qcow2_header_read(b->file, &s->h, e);
+	if (ret)
+		return ret;
+	b->len = s->h.disk_len;
+	set_geometry(s);
+	s->fresh_off =
+		(b->file->len + s->cluster_len - 1) & ~(s->cluster_len - 1);
+	ret = check_writable(s, o, e);
+	if (!ret)
+		ret = make_caches(s, o->cache_len, e);
+	if (!ret)
+		ret = load_l1(s, e);
+	if (!ret)
+		ret = qcow2_refcount_load(s, e);
+	if (!ret)
+		ret = take_names(s, e);
+	if (!ret)
+		return 0;
+	blk_unref(b->data_file);
+	b->data_file = NULL;
+	release(s);
+	return ret;
+}
+
+/* Everything is written as it would be on a flush, then what lazy refcounts
+ * and the last frees left. */
+static void write_last(struct qcow2 *s)
+{
+	int ret = 0;
+
+	co_lock(&s->lock);
+	s->closing = true;
+	while (!ret && (qcow2_cache_is_dirty(s->l2_cache) || s->frees.nr ||
+			qcow2_cache_is_dirty(s->ref_cache) || s->any_l1_dirty ||
+			s->any_rt_dirty))
+		ret = qcow2_write_meta(s, false);
+	if (!ret && (s->h.incompat & QCOW2_INCOMPAT_DIRTY) && !s->corrupt) {
+		ret = blk_flush(s->b->file);
+		if (!ret)
+			qcow2_set_incompat(s, 0, QCOW2_INCOMPAT_DIRTY);
+	}
+	co_unlock(&s->lock);
+}
+
+void qcow2_close(struct blk *b)
+{
+	struct qcow2 *s = qcow2_of(b);
+
+	if (b->write)
+		write_last(s);
+	release(s);
+}

@@ -1,0 +1,300 @@
+/*
+ * qcow2: the internal contract of the format's parts (private to this folder).
+ *
+ * header.c parses and writes the header, cache.c keeps tables, refcount.c
+ * allocates clusters, map.c finds and links them, io.c moves data, compress.c
+ * packs it.  "Section" names are those of the qcow2 specification.
+ *
+ * Ordering invariants: at every moment the image on stable storage obeys
+ *   I1  a cluster that anything references has a refcount that counts every
+ *       reference (refcounts are raised before references are written, and
+ *       lowered after references are gone: `frees` waits for that);
+ *   I2  a refcount block is written before the table entry that reaches it,
+ *       and both before any reference that they count;
+ *   I3  an L2 table is written before the L1 entry that reaches it;
+ *   I4  copied data is written before the L2 entry that reaches it;
+ *   I5  a freed cluster is used again only after I1 let its refcount drop.
+ * A crash leaves leaked clusters at worst.  With lazy refcounts I1 and I2 are
+ * replaced by the dirty bit, which is set before the first allocation.
+ * qcow2_write_meta() is the one function that writes cached tables, in the
+ * order refcount blocks, refcount table, L2, L1, with a barrier between.
+ *
+ * Thread rule: in coroutines of the node's loop.  `lock` guards every change of
+ * tables; lookups take none, because they wait only for a slice to load.
+ */
+#ifndef CORE_BLK_QCOW2_QCOW2_H
+#define CORE_BLK_QCOW2_QCOW2_H
+
+#include <endian.h>
+
+#include "core/blk/driver.h"
+#include "core/blk/format.h"
+
+#define QCOW2_MAGIC	       0x514649fb
+#define QCOW2_V2_HEADER_LEN    72
+#define QCOW2_MIN_CLUSTER_BITS 9
+#define QCOW2_MAX_CLUSTER_BITS 21
+
+/* Bounds on what an image may ask us to keep in memory. */
+#define QCOW2_MAX_L1_LEN    (32u << 20)
+#define QCOW2_MAX_RT_LEN    (8u << 20)
+#define QCOW2_MAX_SNAPSHOTS 65536
+#define QCOW2_MAX_NAME	    1023
+
+/* Section "Feature bits". */
+#define QCOW2_INCOMPAT_DIRTY	   (1ull << 0)
+#define QCOW2_INCOMPAT_CORRUPT	   (1ull << 1)
+#define QCOW2_INCOMPAT_DATA_FILE   (1ull << 2)
+#define QCOW2_INCOMPAT_COMPRESSION (1ull << 3)
+#define QCOW2_INCOMPAT_EXTL2	   (1ull << 4)
+#define QCOW2_INCOMPAT_KNOWN	   0x1full
+#define QCOW2_COMPAT_LAZY	   (1ull << 0)
+#define QCOW2_AUTOCLEAR_BITMAPS	   (1ull << 0)
+#define QCOW2_AUTOCLEAR_RAW_DATA   (1ull << 1)
+#define QCOW2_AUTOCLEAR_KNOWN	   0x3ull
+
+/* Section "Header extensions". */
+#define QCOW2_EXT_END	      0
+#define QCOW2_EXT_BACKING_FMT 0xe2792aca
+#define QCOW2_EXT_FEATURES    0x6803f857
+#define QCOW2_EXT_CRYPTO      0x0537be77
+#define QCOW2_EXT_BITMAPS     0x23852875
+#define QCOW2_EXT_DATA_FILE   0x44415441
+
+/* Section "L1 and L2 table entries". */
+#define QCOW2_COPIED	  (1ull << 63)
+#define QCOW2_COMPRESSED  (1ull << 62)
+#define QCOW2_ZERO	  (1ull << 0)
+#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ull
+#define QCOW2_RT_MASK	  0xfffffffffffffe00ull
+
+enum qcow2_compression { QCOW2_ZLIB, QCOW2_ZSTD };
+
+struct qcow2_ext { /* one that this code does not know; kept as it is */
+	uint32_t type, len;
+	uint8_t *data;
+	struct qcow2_ext *next;
+};
+
+/* Section "Bitmaps extension"; nr 0: the image has none. */
+struct qcow2_bitmaps_ext {
+	uint32_t nr;
+	uint64_t dir_len, dir_off;
+};
+
+/* The header, checked: every field in range, every offset aligned. */
+struct qcow2_header {
+	unsigned version, cluster_bits, refcount_order;
+	uint64_t disk_len; /* bytes */
+	uint64_t l1_off, rt_off, snapshots_off;
+	uint32_t nr_l1, rt_clusters, nr_snapshots;
+	uint64_t incompat, compat, autoclear;
+	uint32_t header_len;
+	enum qcow2_compression compression;
+	char *backing_name, *backing_format, *data_file; /* malloced or NULL */
+	struct qcow2_bitmaps_ext bitmaps;
+	struct qcow2_ext *unknown;
+};
+
+struct qcow2_slice; /* a piece of a table, in host memory as on disk */
+struct qcow2_cache;
+
+/* Guest bytes that a write is busy with.  Whole clusters that are being
+ * allocated: later writers wait.  In place: only who frees clusters waits. */
+struct qcow2_alloc {
+	uint64_t off, end;
+	bool in_place;
+	struct qcow2_alloc *next;
+	struct co_queue waiters;
+};
+
+/* Host bytes whose references are gone from the tables in memory, but not yet
+ * on stable storage (I1). */
+struct qcow2_frees {
+	struct qcow2_range {
+		uint64_t off, len;
+	} * ranges;
+	unsigned nr, max;
+};
+
+struct qcow2 {
+	struct blk *b;
+	struct qcow2_header h;
+	uint64_t cluster_len;
+	unsigned l2_entry_len;	  /* 8, or 16 with extended L2 entries */
+	unsigned l2_bits;	  /* log2 of the entries of an L2 table */
+	unsigned nr_sub, sub_len; /* subclusters of a cluster: 1 or 32 */
+	unsigned refblock_bits;	  /* log2 of the entries of a refcount block */
+	uint64_t max_refcount;
+	uint64_t *l1; /* host order; nr_l1 entries */
+	uint64_t *rt; /* host order; nr_rt entries */
+	uint64_t nr_rt;
+	uint8_t *l1_dirty, *rt_dirty; /* a flag for each 512 bytes on disk */
+	bool any_l1_dirty, any_rt_dirty;
+	bool barrier; /* data was copied since the last sync of the file (I4) */
+	struct qcow2_cache *l2_cache, *ref_cache;
+	struct co_mutex lock;
+	struct qcow2_alloc *allocs;
+	struct qcow2_frees frees;
+	uint64_t free_hint;  /* cluster index: none is free below */
+	uint64_t fresh_off;  /* host bytes from here on were never written */
+	uint64_t packed_off; /* where the next compressed cluster may go; 0 */
+	/* Clusters that hold metadata: no data write may touch one. */
+	struct qcow2_set {
+		uint64_t *slots;
+		uint64_t nr, max;
+	} meta;
+	bool closing, corrupt;
+};
+
+static inline struct qcow2 *qcow2_of(struct blk *b)
+{
+	return b->priv;
+}
+
+/* Where guest data lies. */
+static inline struct blk *qcow2_data(struct qcow2 *s)
+{
+	return s->b->data_file ? s->b->data_file : s->b->file;
+}
+
+/* ---- header.c ---- */
+
+/* Reads and checks the header of file; -errno with the reason.  The strings
+ * and lists in h are the caller's to free (qcow2_header_fini). */
+int qcow2_header_read(struct blk *file, struct qcow2_header *h,
+		      struct error *e);
+void qcow2_header_fini(struct qcow2_header *h);
+/* Writes h over the header of file: one write of the first cluster. */
+int qcow2_header_write(struct blk *file, const struct qcow2_header *h,
+		       struct error *e);
+/* The header as bytes of a cluster that starts at buf; its length or -ENOSPC. */
+int qcow2_header_encode(const struct qcow2_header *h, uint8_t *buf, size_t room,
+			struct error *e);
+/* [lock] Changes feature bits in the header on disk, then syncs. */
+int qcow2_set_incompat(struct qcow2 *s, uint64_t set, uint64_t clear);
+/* Marks the image corrupt: no more writes; says why to the log once. */
+int qcow2_mark_corrupt(struct qcow2 *s, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* ---- cache.c ---- */
+
+struct qcow2_cache *qcow2_cache_create(struct qcow2 *s, unsigned slice_len,
+				       unsigned nr_slices);
+void qcow2_cache_destroy(struct qcow2_cache *c); /* drops what is dirty */
+/* The slice that holds the table bytes at host offset off, pinned; loads it. */
+int qcow2_cache_get(struct qcow2_cache *c, uint64_t off,
+		    struct qcow2_slice **out);
+/* The same for a slice that is all new: zeroed, not read, dirty. [lock] */
+int qcow2_cache_new(struct qcow2_cache *c, uint64_t off,
+		    struct qcow2_slice **out);
+void qcow2_cache_put(struct qcow2_slice *slice);
+void *qcow2_slice_data(struct qcow2_slice *slice); /* big endian, as on disk */
+unsigned qcow2_slice_len(const struct qcow2_cache *c);
+void qcow2_slice_dirty(struct qcow2_slice *slice); /* [lock] */
+bool qcow2_cache_is_dirty(const struct qcow2_cache *c);
+int qcow2_cache_write(struct qcow2_cache *c); /* [lock] writes what is dirty */
+/* Forgets the slices in [off, off + len), dirty or not: the table is gone. */
+void qcow2_cache_forget(struct qcow2_cache *c, uint64_t off, uint64_t len);
+struct qcow2_cache_stats {
+	uint64_t hits, misses;
+	unsigned nr_slices, slice_len;
+};
+void qcow2_cache_stats(const struct qcow2_cache *c,
+		       struct qcow2_cache_stats *out);
+
+/* ---- refcount.c ---- */
+
+/* Gives tables and the set of metadata clusters their place; at open. */
+int qcow2_refcount_load(struct qcow2 *s, struct error *e);
+int qcow2_get_refcount(struct qcow2 *s, uint64_t cluster, uint64_t *out);
+/* [lock] Adds delta (+1 or -1) to each cluster that [off, off + len) touches.
+ * -EINVAL and the image marked corrupt when one would leave its range. */
+int qcow2_change_refcount(struct qcow2 *s, uint64_t off, uint64_t len,
+			  int delta);
+/* [lock] Allocates up to *nr contiguous clusters with refcount 1, at least
+ * one; *off in host bytes.  at: 0, or where they must begin: then *nr may come
+ * back 0. */
+int qcow2_alloc_clusters(struct qcow2 *s, uint64_t at, uint64_t *nr,
+			 uint64_t *off);
+/* [lock] len bytes for metadata in contiguous clusters, noted as metadata. */
+int qcow2_alloc_meta(struct qcow2 *s, uint64_t len, uint64_t *off);
+/* [lock] len bytes (at most a cluster) for compressed data. */
+int qcow2_alloc_bytes(struct qcow2 *s, unsigned len, uint64_t *off);
+/* [lock] Drops a reference to each cluster of the range once the tables that
+ * no longer name it are on stable storage. */
+int qcow2_free_later(struct qcow2 *s, uint64_t off, uint64_t len);
+/* [lock] Writes every cached table in order (see the invariants); sync: and
+ * makes all of it stable. */
+int qcow2_write_meta(struct qcow2 *s, bool sync);
+/* -EIO (and the image marked corrupt) when the host range is metadata. */
+int qcow2_check_overlap(struct qcow2 *s, uint64_t off, uint64_t len);
+int qcow2_note_meta(struct qcow2 *s, uint64_t off, uint64_t len);
+void qcow2_forget_meta(struct qcow2 *s, uint64_t off, uint64_t len);
+/* Numbers of width (1 << order) bits, packed as in a refcount block. */
+uint64_t qcow2_refcount_peek(const void *block, unsigned order, uint64_t i);
+void qcow2_refcount_poke(void *block, unsigned order, uint64_t i, uint64_t v);
+
+/* ---- map.c ---- */
+
+enum qcow2_kind {
+	QCOW2_UNALLOCATED, /* see the backing file */
+	QCOW2_ZEROES,	   /* reads as zeroes; host is set when space is held */
+	QCOW2_NORMAL,
+	QCOW2_PACKED /* compressed: one cluster a run */
+};
+
+/* What guest bytes are made of. */
+struct qcow2_run {
+	enum qcow2_kind kind;
+	uint64_t len;	     /* bytes from the offset asked for */
+	uint64_t host;	     /* of its first byte; PACKED: of the packed data */
+	unsigned packed_len; /* bytes that may hold packed data, at most */
+	bool has_host; /* space is held (NORMAL, some ZEROES, UNALLOCATED) */
+	bool copied;   /* refcount 1: may be overwritten in place */
+};
+
+/* What [off, off + len) begins with; stops at the border of a slice.  -EIO for
+ * tables that lie (then the image is marked corrupt). */
+int qcow2_lookup(struct qcow2 *s, uint64_t off, uint64_t len,
+		 struct qcow2_run *run);
+/* [lock] The L2 slice that holds the entry of off, and the entry's index in it;
+ * makes the table, or a copy when a snapshot shares it. */
+int qcow2_l2_for_write(struct qcow2 *s, uint64_t off,
+		       struct qcow2_slice **slice, unsigned *index);
+/* Entries in a slice, in host order. */
+uint64_t qcow2_entry(struct qcow2 *s, struct qcow2_slice *slice, unsigned i);
+uint64_t qcow2_bitmap(struct qcow2 *s, struct qcow2_slice *slice, unsigned i);
+void qcow2_set_entry(struct qcow2 *s, struct qcow2_slice *slice, unsigned i,
+		     uint64_t entry, uint64_t bitmap);
+/* [lock] Drops what an entry references. */
+int qcow2_free_entry(struct qcow2 *s, uint64_t entry);
+/* [lock] Entries of clusters [off, off + len) become zeroes (or unallocated);
+ * keep: space of their own stays held. */
+int qcow2_zero_clusters(struct qcow2 *s, uint64_t off, uint64_t len, bool keep);
+int qcow2_discard_clusters(struct qcow2 *s, uint64_t off, uint64_t len,
+			   bool full);
+void qcow2_mark_l1(struct qcow2 *s, uint64_t index);
+
+/* ---- io.c ---- */
+
+extern const struct blk_driver blk_qcow2_driver;
+/* Metadata on stable storage; the flush of a node. */
+int qcow2_flush(struct blk *b);
+
+/* ---- open.c ---- */
+
+/* The driver's slots (driver.h). */
+int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e);
+void qcow2_close(struct blk *b);
+
+/* ---- compress.c ---- */
+
+/* [co] On workers.  Packs len bytes; the packed length, or -E2BIG when it
+ * would not be smaller than len. */
+int qcow2_pack(struct qcow2 *s, const void *from, size_t len, void *to);
+/* [co] Unpacks exactly to_len bytes; trailing bytes of from are ignored. */
+int qcow2_unpack(struct qcow2 *s, const void *from, size_t from_len, void *to,
+		 size_t to_len);
+
+#endif

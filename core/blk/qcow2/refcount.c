@@ -1,0 +1,797 @@
+/*
+ * Host clusters: refcounts (section "Host cluster management"), allocation,
+ * and the one place that writes cached tables in order.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/blk/qcow2/qcow2.h"
+#include "core/error.h"
+
+#define SECTOR_LEN 512
+/* More freed ranges than this are put on disk at once. */
+#define FREES_MAX 4096
+
+static uint64_t cluster_of(const struct qcow2 *s, uint64_t off)
+{
+	return off >> s->h.cluster_bits;
+}
+
+static uint64_t offset_of(const struct qcow2 *s, uint64_t cluster)
+{
+	return cluster << s->h.cluster_bits;
+}
+
+/* ---- numbers of any width ---- */
+
+uint64_t qcow2_refcount_peek(const void *block, unsigned order, uint64_t i)
+{
+	const uint8_t *p = block;
+	uint16_t v16;
+	uint32_t v32;
+	uint64_t v64;
+
+	switch (order) {
+	case 3:
+		return p[i];
+	case 4:
+		memcpy(&v16, p + 2 * i, 2);
+		return be16toh(v16);
+	case 5:
+		memcpy(&v32, p + 4 * i, 4);
+		return be32toh(v32);
+	case 6:
+		memcpy(&v64, p + 8 * i, 8);
+		return be64toh(v64);
+	default: {
+		unsigned width = 1u << order, per_byte = 8 / width;
+
+		return p[i / per_byte] >> i % per_byte * width &
+		       ((1u << width) - 1);
+	}
+	}
+}
+
+void qcow2_refcount_poke(void *block, unsigned order, uint64_t i, uint64_t v)
+{
+	uint8_t *p = block;
+	uint16_t v16 = htobe16(v);
+	uint32_t v32 = htobe32(v);
+	uint64_t v64 = htobe64(v);
+
+	switch (order) {
+	case 3:
+		p[i] = v;
+		break;
+	case 4:
+		memcpy(p + 2 * i, &v16, 2);
+		break;
+	case 5:
+		memcpy(p + 4 * i, &v32, 4);
+		break;
+	case 6:
+		memcpy(p + 8 * i, &v64, 8);
+		break;
+	default: {
+		unsigned width = 1u << order, per_byte = 8 / width;
+		unsigned shift = i % per_byte * width;
+		uint8_t mask = ((1u << width) - 1) << shift;
+
+		p[i / per_byte] = (p[i / per_byte] & ~mask) | v << shift;
+	}
+	}
+}
+
+/* ---- the set of metadata clusters ---- */
+
+static uint64_t slot_of(uint64_t cluster, uint64_t max)
+{
+	return (cluster * 0x9e3779b97f4a7c15ull >> 20) & (max - 1);
+}
+
+/* Slots hold cluster + 1; 0 is empty. */
+static bool set_insert(struct qcow2_set *set, uint64_t cluster)
+{
+	uint64_t i = slot_of(cluster, set->max);
+
+	while (set->slots[i]) {
+		if (set->slots[i] == cluster + 1)
+			return false;
+		i = (i + 1) & (set->max - 1);
+	}
+	set->slots[i] = cluster + 1;
+	set->nr++;
+	return true;
+}
+
+static bool set_has(const struct qcow2_set *set, uint64_t cluster)
+{
+	uint64_t i;
+
+	if (!set->nr)
+		return false;
+	for (i = slot_of(cluster, set->max); set->slots[i];
+	     i = (i + 1) & (set->max - 1))
+		if (set->slots[i] == cluster + 1)
+			return true;
+	return false;
+}
+
+static int set_grow(struct qcow2_set *set)
+{
+	struct qcow2_set old = *set;
+
+	set->max = old.max ? 2 * old.max : 256;
+	set->slots = calloc(set->max, sizeof(*set->slots));
+	if (!set->slots) {
+		*set = old;
+		return -ENOMEM;
+	}
+	set->nr = 0;
+	for (uint64_t i = 0; i < old.max; i++)
+		if (old.slots[i])
+			set_insert(set, old.slots[i] - 1);
+	free(old.slots);
+	return 0;
+}
+
+/* Takes the slot out and moves those behind it that would be lost. */
+static void set_remove(struct qcow2_set *set, uint64_t cluster)
+{
+	uint64_t mask = set->max - 1, i, j;
+
+	if (!set_has(set, cluster))
+		return;
+	for (i = slot_of(cluster, set->max); set->slots[i] != cluster + 1;)
+		i = (i + 1) & mask;
+	set->slots[i] = 0;
+	set->nr--;
+	for (j = (i + 1) & mask; set->slots[j]; j = (j + 1) & mask) {
+		uint64_t other = set->slots[j] - 1;
+
+		set->slots[j] = 0;
+		set->nr--;
+		set_insert(set, other);
+	}
+}
+
+int qcow2_note_meta(struct qcow2 *s, uint64_t off, uint64_t len)
+{
+	for (uint64_t c = cluster_of(s, off); offset_of(s, c) < off + len;
+	     c++) {
+		if (s->meta.nr * 2 >= s->meta.max && set_grow(&s->meta))
+			return -ENOMEM;
+		set_insert(&s->meta, c);
+	}
+	return 0;
+}
+
+void qcow2_forget_meta(struct qcow2 *s, uint64_t off, uint64_t len)
+{
+	for (uint64_t c = cluster_of(s, off); offset_of(s, c) < off + len; c++)
+		set_remove(&s->meta, c);
+}
+
+int qcow2_check_overlap(struct qcow2 *s, uint64_t off, uint64_t len)
+{
+	for (uint64_t c = cluster_of(s, off); offset_of(s, c) < off + len; c++)
+		if (set_has(&s->meta, c))
+			return qcow2_mark_corrupt(
+				s, "a write would hit the metadata at 0x%llx",
+				(unsigned long long)offset_of(s, c));
+	return 0;
+}
+
+/* ---- reading and changing refcounts ---- */
+
+/* The slice of the refcount block that counts cluster, and the index in it;
+ * *out NULL: no such block, so the refcount is 0. */
+static int get_slice(struct qcow2 *s, uint64_t cluster,
+		     struct qcow2_slice **out, uint64_t *index)
+{
+	uint64_t i = cluster >> s->refblock_bits, off;
+	uint64_t in_block = cluster & ((1ull << s->refblock_bits) - 1);
+	uint64_t per_slice = (uint64_t)qcow2_slice_len(s->ref_cache) * 8 >>
+			     s->h.refcount_order;
+
+	*out = NULL;
+	if (i >= s->nr_rt || !s->rt[i])
+		return 0;
+	off = s->rt[i];
+	if (off & (s->cluster_len - 1) || off > INT64_MAX)
+		return qcow2_mark_corrupt(
+			s, "refcount block offset 0x%llx is not aligned",
+			(unsigned long long)off);
+	*index = in_block % per_slice;
+	return qcow2_cache_get(s->ref_cache,
+			       off + in_block / per_slice *
+					       qcow2_slice_len(s->ref_cache),
+			       out);
+}
+
+int qcow2_get_refcount(struct qcow2 *s, uint64_t cluster, uint64_t *out)
+{
+	struct qcow2_slice *slice;
+	uint64_t i;
+	int ret = get_slice(s, cluster, &slice, &i);
+
+	if (ret)
+		return ret;
+	*out = slice ? qcow2_refcount_peek(qcow2_slice_data(slice),
+					   s->h.refcount_order, i)
+		     : 0;
+	qcow2_cache_put(slice);
+	return 0;
+}
+
+/* A cluster whose last reference is gone may hold something else soon. */
+static void forget_cluster(struct qcow2 *s, uint64_t cluster)
+{
+	if (cluster < s->free_hint)
+		s->free_hint = cluster;
+	if (s->packed_off && cluster_of(s, s->packed_off - 1) == cluster)
+		s->packed_off = 0;
+}
+
+static int change_one(struct qcow2 *s, uint64_t cluster, int delta)
+{
+	struct qcow2_slice *slice;
+	uint64_t i, v;
+	int ret = get_slice(s, cluster, &slice, &i);
+
+	if (ret)
+		return ret;
+	v = slice ? qcow2_refcount_peek(qcow2_slice_data(slice),
+					s->h.refcount_order, i)
+		  : 0;
+	if (!slice || (delta < 0 && !v))
+		ret = qcow2_mark_corrupt(
+			s, "the refcount of the cluster at 0x%llx is too low",
+			(unsigned long long)offset_of(s, cluster));
+	else if (delta > 0 && v == s->max_refcount)
+		ret = -EINVAL;
+	if (!ret) {
+		qcow2_refcount_poke(qcow2_slice_data(slice),
+				    s->h.refcount_order, i, v + delta);
+		qcow2_slice_dirty(slice);
+		if (v + delta == 0)
+			forget_cluster(s, cluster);
+	}
+	qcow2_cache_put(slice);
+	return ret;
+}
+
+int qcow2_change_refcount(struct qcow2 *s, uint64_t off, uint64_t len,
+			  int delta)
+{
+	uint64_t first = cluster_of(s, off), c;
+	int ret = 0;
+
+	for (c = first; offset_of(s, c) < off + len && !ret; c++)
+		ret = change_one(s, c, delta);
+	/* All or nothing, so that a failed call leaves no leak. */
+	if (ret && !s->corrupt)
+		for (c--; c > first; c--)
+			change_one(s, c - 1, -delta);
+	return ret;
+}
+
+/* ---- more refcount blocks, a longer table ---- */
+
+static void mark_rt(struct qcow2 *s, uint64_t i)
+{
+	s->rt_dirty[i * 8 / SECTOR_LEN] = 1;
+	s->any_rt_dirty = true;
+}
+
+/* Host bytes up to end are written, or may be. */
+static void raise_fresh(struct qcow2 *s, uint64_t end)
+{
+	if (end > s->fresh_off)
+		s->fresh_off = end;
+}
+
+/* Makes the block that counts cluster, in that (free) cluster itself. */
+static int make_block(struct qcow2 *s, uint64_t cluster)
+{
+	uint64_t off = offset_of(s, cluster), at;
+	uint64_t i = cluster >> s->refblock_bits;
+	struct qcow2_slice *slice;
+	int ret = qcow2_note_meta(s, off, s->cluster_len);
+
+	for (at = off; at < off + s->cluster_len && !ret;
+	     at += qcow2_slice_len(s->ref_cache)) {
+		ret = qcow2_cache_new(s->ref_cache, at, &slice);
+		if (!ret)
+			qcow2_cache_put(slice);
+	}
+	if (ret)
+		return ret;
+	raise_fresh(s, off + s->cluster_len);
+	s->rt[i] = off;
+	mark_rt(s, i);
+	return change_one(s, cluster, 1);
+}
+
+/* What a longer table and the blocks that count it and themselves take. */
+struct growth {
+	uint64_t first; /* cluster where all of it goes */
+	uint64_t blocks, table_clusters, nr_rt;
+};
+
+static void plan_growth(struct qcow2 *s, struct growth *g)
+{
+	uint64_t need, per_block = 1ull << s->refblock_bits;
+
+	g->first = s->nr_rt << s->refblock_bits;
+	g->blocks = 1;
+	for (;;) {
+		need = s->nr_rt + s->nr_rt / 2 + g->blocks + 1;
+		g->table_clusters =
+			(need * 8 + s->cluster_len - 1) / s->cluster_len;
+		g->nr_rt = g->table_clusters * s->cluster_len / 8;
+		if (g->blocks * per_block >= g->blocks + g->table_clusters)
+			break;
+		g->blocks++;
+	}
+}
+
+static int write_blocks(struct qcow2 *s, const struct growth *g)
+{
+	uint64_t used = g->blocks + g->table_clusters;
+	uint64_t per_block = 1ull << s->refblock_bits;
+	uint8_t *buf = malloc(s->cluster_len);
+	int ret = buf ? 0 : -ENOMEM;
+
+	for (uint64_t i = 0; i < g->blocks && !ret; i++) {
+		memset(buf, 0, s->cluster_len);
+		for (uint64_t j = 0; j < per_block; j++)
+			if (i * per_block + j < used)
+				qcow2_refcount_poke(buf, s->h.refcount_order, j,
+						    1);
+		ret = blk_write(s->b->file, offset_of(s, g->first + i), buf,
+				s->cluster_len, 0);
+	}
+	free(buf);
+	return ret;
+}
+
+static int write_new_table(struct qcow2 *s, const struct growth *g,
+			   const uint64_t *rt)
+{
+	struct qcow2_header h = s->h;
+	size_t len = g->nr_rt * 8;
+	uint64_t *disk = malloc(len);
+	int ret;
+
+	if (!disk)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < g->nr_rt; i++)
+		disk[i] = htobe64(rt[i]);
+	h.rt_off = offset_of(s, g->first + g->blocks);
+	h.rt_clusters = g->table_clusters;
+	ret = blk_write(s->b->file, h.rt_off, disk, len, 0);
+	free(disk);
+	/* Blocks that are only in the cache must be there before the table
+	 * that reaches them counts (I2). */
+	if (!ret)
+		ret = qcow2_cache_write(s->ref_cache);
+	if (!ret)
+		ret = blk_flush(s->b->file);
+	if (!ret)
+		ret = qcow2_header_write(s->b->file, &h, NULL);
+	if (!ret)
+		ret = blk_flush(s->b->file);
+	if (!ret)
+		s->h = h;
+	return ret;
+}
+
+static int grow_table(struct qcow2 *s)
+{
+	uint64_t old_off = s->h.rt_off, old_len = s->nr_rt * 8, *rt;
+	struct growth g;
+	uint8_t *dirty;
+	int ret;
+
+	plan_growth(s, &g);
+	if (g.nr_rt * 8 > QCOW2_MAX_RT_LEN)
+		return -EFBIG;
+	rt = calloc(g.nr_rt, 8);
+	dirty = calloc(g.nr_rt * 8 / SECTOR_LEN + 1, 1);
+	if (!rt || !dirty) {
+		ret = -ENOMEM;
+		goto out;
+	}
+	memcpy(rt, s->rt, s->nr_rt * 8);
+	for (uint64_t i = 0; i < g.blocks; i++)
+		rt[s->nr_rt + i] = offset_of(s, g.first + i);
+	ret = write_blocks(s, &g);
+	if (!ret)
+		ret = write_new_table(s, &g, rt);
+	if (ret)
+		goto out;
+	free(s->rt);
+	free(s->rt_dirty);
+	s->rt = rt;
+	s->rt_dirty = dirty;
+	s->nr_rt = g.nr_rt;
+	s->any_rt_dirty = false;
+	raise_fresh(s, offset_of(s, g.first + g.blocks + g.table_clusters));
+	qcow2_forget_meta(s, old_off, old_len);
+	ret = qcow2_note_meta(s, offset_of(s, g.first),
+			      offset_of(s, g.blocks + g.table_clusters));
+	return ret ? ret : qcow2_free_later(s, old_off, old_len);
+
+out:
+	free(rt);
+	free(dirty);
+	return ret;
+}
+
+/* ---- allocation ---- */
+
+/* How many clusters from c on are free, at most max, inside c's slice. */
+static int count_free(struct qcow2 *s, uint64_t c, uint64_t max, uint64_t *nr)
+{
+	uint64_t per_slice = (uint64_t)qcow2_slice_len(s->ref_cache) * 8 >>
+			     s->h.refcount_order;
+	struct qcow2_slice *slice;
+	uint64_t i;
+	int ret = get_slice(s, c, &slice, &i);
+
+	*nr = 0;
+	if (ret)
+		return ret;
+	if (!slice) {
+		uint64_t per_block = 1ull << s->refblock_bits;
+
+		*nr = per_block - (c & (per_block - 1));
+		if (*nr > max)
+			*nr = max;
+		return 0;
+	}
+	while (*nr < max && i + *nr < per_slice &&
+	       !qcow2_refcount_peek(qcow2_slice_data(slice),
+				    s->h.refcount_order, i + *nr))
+		++*nr;
+	qcow2_cache_put(slice);
+	return 0;
+}
+
+/* Steps over used clusters inside c's slice; returns where to look next. */
+static int next_free(struct qcow2 *s, uint64_t *c)
+{
+	uint64_t per_slice = (uint64_t)qcow2_slice_len(s->ref_cache) * 8 >>
+			     s->h.refcount_order;
+	struct qcow2_slice *slice;
+	uint64_t i, from;
+	int ret = get_slice(s, *c, &slice, &i);
+
+	if (ret || !slice)
+		return ret;
+	for (from = i; i < per_slice; i++)
+		if (!qcow2_refcount_peek(qcow2_slice_data(slice),
+					 s->h.refcount_order, i))
+			break;
+	*c += i - from;
+	qcow2_cache_put(slice);
+	return 0;
+}
+
+/* The block for cluster c exists afterwards; c itself may have been taken. */
+static int want_block(struct qcow2 *s, uint64_t c)
+{
+	while (c >> s->refblock_bits >= s->nr_rt) {
+		int ret = grow_table(s);
+
+		if (ret)
+			return ret;
+	}
+	return s->rt[c >> s->refblock_bits] ? 0 : make_block(s, c);
+}
+
+/* Takes nr free clusters from first on. */
+static int take(struct qcow2 *s, uint64_t first, uint64_t nr)
+{
+	uint64_t end = offset_of(s, first + nr);
+
+	if (end > QCOW2_OFFSET_MASK)
+		return -EFBIG;
+	if ((s->h.compat & QCOW2_COMPAT_LAZY) &&
+	    !(s->h.incompat & QCOW2_INCOMPAT_DIRTY)) {
+		int ret = qcow2_set_incompat(s, QCOW2_INCOMPAT_DIRTY, 0);
+
+		if (ret)
+			return ret;
+	}
+	return qcow2_change_refcount(s, offset_of(s, first), offset_of(s, nr),
+				     1);
+}
+
+/* A run of at least min (and at most want) free clusters from c on. */
+static int find_run(struct qcow2 *s, uint64_t *c, uint64_t min, uint64_t want,
+		    uint64_t *got)
+{
+	uint64_t start = *c, n, more;
+	int ret;
+
+	for (;;) {
+		ret = next_free(s, &start);
+		if (ret)
+			return ret;
+		ret = want_block(s, start);
+		if (ret)
+			return ret;
+		ret = count_free(s, start, want, &n);
+		if (ret)
+			return ret;
+		/* The slice ended, or the block was put here. */
+		if (!n)
+			continue;
+		/* Runs may go on in the next slice or block. */
+		while (n < want) {
+			ret = want_block(s, start + n);
+			if (!ret)
+				ret = count_free(s, start + n, want - n, &more);
+			if (ret)
+				return ret;
+			if (!more)
+				break;
+			n += more;
+		}
+		if (n >= min)
+			break;
+		start += n;
+	}
+	*c = start;
+	*got = n;
+	return 0;
+}
+
+int qcow2_alloc_clusters(struct qcow2 *s, uint64_t at, uint64_t *nr,
+			 uint64_t *off)
+{
+	uint64_t c = at ? cluster_of(s, at) : s->free_hint, got;
+	int ret;
+
+	if (at) {
+		ret = want_block(s, c);
+		if (!ret)
+			ret = count_free(s, c, *nr, &got);
+	} else {
+		ret = find_run(s, &c, 1, *nr, &got);
+	}
+	if (!ret && got)
+		ret = take(s, c, got);
+	if (ret)
+		return ret;
+	*nr = got;
+	*off = offset_of(s, c);
+	if (got && c <= s->free_hint)
+		s->free_hint = c + got;
+	return 0;
+}
+
+int qcow2_alloc_meta(struct qcow2 *s, uint64_t len, uint64_t *off)
+{
+	uint64_t nr = (len + s->cluster_len - 1) >> s->h.cluster_bits;
+	uint64_t c = s->free_hint, got;
+	int ret = find_run(s, &c, nr, nr, &got);
+
+	if (!ret)
+		ret = take(s, c, nr);
+	if (ret)
+		return ret;
+	*off = offset_of(s, c);
+	if (c <= s->free_hint)
+		s->free_hint = c + nr;
+	raise_fresh(s, *off + offset_of(s, nr));
+	return qcow2_note_meta(s, *off, offset_of(s, nr));
+}
+
+int qcow2_alloc_bytes(struct qcow2 *s, unsigned len, uint64_t *off)
+{
+	uint64_t used = s->packed_off & (s->cluster_len - 1), nr = 1, next;
+	uint64_t room = s->packed_off && used ? s->cluster_len - used : 0;
+	int ret;
+
+	if (room) {
+		/* A cluster that can't count one more is full. */
+		ret = qcow2_change_refcount(s, s->packed_off, 1, 1);
+		if (ret == -EINVAL)
+			room = 0;
+		else if (ret)
+			return ret;
+	}
+	if (room >= len) {
+		*off = s->packed_off;
+	} else if (room) {
+		ret = qcow2_alloc_clusters(s, s->packed_off + room, &nr, &next);
+		if (!ret && !nr) {
+			ret = qcow2_change_refcount(s, s->packed_off, 1, -1);
+			room = 0;
+		}
+		if (ret)
+			return ret;
+		*off = s->packed_off;
+	}
+	if (!room) {
+		nr = 1;
+		ret = qcow2_alloc_clusters(s, 0, &nr, off);
+		if (ret)
+			return ret;
+	}
+	s->packed_off = *off + len;
+	raise_fresh(s, offset_of(s, cluster_of(s, *off + len - 1) + 1));
+	return 0;
+}
+
+/* ---- freeing ---- */
+
+int qcow2_free_later(struct qcow2 *s, uint64_t off, uint64_t len)
+{
+	struct qcow2_frees *f = &s->frees;
+	struct qcow2_range *last = f->nr ? &f->ranges[f->nr - 1] : NULL;
+
+	len += off & (s->cluster_len - 1);
+	off &= ~(s->cluster_len - 1);
+	len = (len + s->cluster_len - 1) & ~(s->cluster_len - 1);
+	/* Only data clusters in a row merge: packed ones are freed per piece. */
+	if (last && last->off + last->len == off) {
+		last->len += len;
+		return 0;
+	}
+	if (f->nr == f->max) {
+		unsigned max = f->max ? 2 * f->max : 64;
+		void *p = realloc(f->ranges, max * sizeof(*f->ranges));
+
+		if (!p)
+			return -ENOMEM;
+		f->ranges = p;
+		f->max = max;
+	}
+	f->ranges[f->nr++] = (struct qcow2_range){off, len};
+	return f->nr > FREES_MAX ? qcow2_write_meta(s, false) : 0;
+}
+
+/* The list is taken away first: a full cache writes tables meanwhile. */
+static int apply_frees(struct qcow2 *s)
+{
+	struct qcow2_frees f = s->frees;
+	int ret = 0;
+
+	s->frees = (struct qcow2_frees){0};
+	for (unsigned i = 0; i < f.nr && !ret; i++)
+		ret = qcow2_change_refcount(s, f.ranges[i].off, f.ranges[i].len,
+					    -1);
+	free(f.ranges);
+	return ret;
+}
+
+/* ---- writing tables in order ---- */
+
+/* Writes the sectors of a table that are marked. */
+static int write_table(struct qcow2 *s, uint64_t off, const uint64_t *table,
+		       uint64_t nr, uint8_t *dirty)
+{
+	uint64_t disk[SECTOR_LEN / 8];
+	int ret = 0;
+
+	for (uint64_t i = 0; i < nr && !ret; i += SECTOR_LEN / 8) {
+		if (!dirty[i * 8 / SECTOR_LEN])
+			continue;
+		for (unsigned j = 0; j < SECTOR_LEN / 8; j++)
+			disk[j] = i + j < nr ? htobe64(table[i + j]) : 0;
+		ret = blk_write(s->b->file, off + i * 8, disk, sizeof(disk), 0);
+		if (!ret)
+			dirty[i * 8 / SECTOR_LEN] = 0;
+	}
+	return ret;
+}
+
+static int write_refcounts(struct qcow2 *s, bool *wrote)
+{
+	int ret;
+
+	if (!qcow2_cache_is_dirty(s->ref_cache) && !s->any_rt_dirty)
+		return 0;
+	*wrote = true;
+	ret = qcow2_cache_write(s->ref_cache);
+	if (ret || !s->any_rt_dirty)
+		return ret;
+	ret = blk_flush(s->b->file);
+	if (!ret)
+		ret = write_table(s, s->h.rt_off, s->rt, s->nr_rt, s->rt_dirty);
+	if (!ret)
+		s->any_rt_dirty = false;
+	return ret;
+}
+
+static int write_mappings(struct qcow2 *s, bool refcounts_written)
+{
+	int ret = 0;
+
+	if (!qcow2_cache_is_dirty(s->l2_cache) && !s->any_l1_dirty)
+		return 0;
+	if (s->barrier && s->b->data_file)
+		ret = blk_flush(s->b->data_file);
+	if (!ret && (refcounts_written || s->barrier))
+		ret = blk_flush(s->b->file);
+	if (ret)
+		return ret;
+	s->barrier = false;
+	ret = qcow2_cache_write(s->l2_cache);
+	if (ret || !s->any_l1_dirty)
+		return ret;
+	ret = blk_flush(s->b->file);
+	if (!ret)
+		ret = write_table(s, s->h.l1_off, s->l1, s->h.nr_l1,
+				  s->l1_dirty);
+	if (!ret)
+		s->any_l1_dirty = false;
+	return ret;
+}
+
+int qcow2_write_meta(struct qcow2 *s, bool sync)
+{
+	/* The dirty bit stands for the refcounts until the image is closed. */
+	bool lazy = (s->h.incompat & QCOW2_INCOMPAT_DIRTY) && !s->closing;
+	bool wrote = false;
+	int ret = 0;
+
+	if (!lazy || !qcow2_cache_is_dirty(s->l2_cache))
+		ret = write_refcounts(s, &wrote);
+	if (!ret)
+		ret = write_mappings(s, wrote);
+	if (!ret && s->frees.nr) {
+		ret = blk_flush(s->b->file);
+		if (!ret)
+			ret = apply_frees(s);
+	}
+	if (!ret && sync)
+		ret = blk_flush(s->b->file);
+	return ret;
+}
+
+/* ---- open ---- */
+
+static int note_tables(struct qcow2 *s)
+{
+	int ret = qcow2_note_meta(s, 0, 1);
+
+	if (!ret)
+		ret = qcow2_note_meta(s, s->h.l1_off, s->h.nr_l1 * 8ull);
+	if (!ret)
+		ret = qcow2_note_meta(s, s->h.rt_off, s->nr_rt * 8);
+	for (uint64_t i = 0; i < s->nr_rt && !ret; i++)
+		if (s->rt[i] && s->rt[i] <= QCOW2_OFFSET_MASK)
+			ret = qcow2_note_meta(s, s->rt[i], s->cluster_len);
+	for (uint32_t i = 0; i < s->h.nr_l1 && !ret; i++)
+		if (s->l1[i] & QCOW2_OFFSET_MASK)
+			ret = qcow2_note_meta(s, s->l1[i] & QCOW2_OFFSET_MASK,
+					      s->cluster_len);
+	return ret;
+}
+
+int qcow2_refcount_load(struct qcow2 *s, struct error *e)
+{
+	size_t len = (size_t)s->h.rt_clusters << s->h.cluster_bits;
+	int ret;
+
+	s->nr_rt = len / 8;
+	s->rt = malloc(len);
+	s->rt_dirty = calloc(len / SECTOR_LEN + 1, 1);
+	if (!s->rt || !s->rt_dirty)
+		return error_set(e, -ENOMEM, "no memory for refcounts");
+	ret = blk_read(s->b->file, s->h.rt_off, s->rt, len);
+	if (ret)
+		return error_errno(e, -ret,
+				   "Could not read the refcount table");
+	for (uint64_t i = 0; i < s->nr_rt; i++)
+		s->rt[i] = be64toh(s->rt[i]) & QCOW2_RT_MASK;
+	if (note_tables(s))
+		return error_set(e, -ENOMEM, "no memory for refcounts");
+	return 0;
+}
