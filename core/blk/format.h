@@ -69,12 +69,14 @@ struct blk_bitmap_op {
 	const char *source_name;
 };
 
+struct blk_opt_desc {
+	const char *name, *help; /* a NULL name ends a list */
+};
+
 struct blk_format {
 	const char *name;
 	/* What create and amend know, for help and messages. */
-	const struct blk_opt_desc {
-		const char *name, *help;
-	} * opts;
+	const struct blk_opt_desc *opts;
 	/* Score 0..100 that the first bytes are of this format. */
 	int (*probe)(const uint8_t *head, size_t len, const char *path);
 	int (*create)(struct blk_ctx *ctx, const struct blk_create *c,

@@ -3,7 +3,7 @@
  */
 #include <string.h>
 
-#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/options.h"
 
 static int qcow2_probe(const uint8_t *head, size_t len, const char *path)
 {
@@ -17,5 +17,7 @@ static int qcow2_probe(const uint8_t *head, size_t len, const char *path)
 
 const struct blk_format blk_qcow2_format = {
 	.name = "qcow2",
+	.opts = qcow2_opts,
 	.probe = qcow2_probe,
+	.create = qcow2_create,
 };

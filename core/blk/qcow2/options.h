@@ -1,0 +1,38 @@
+/*
+ * options: what `create`, `amend` and `measure` are asked for, checked.
+ * Thread rule: [any], but qcow2_create and qcow2_preallocate [co].
+ */
+#ifndef CORE_BLK_QCOW2_OPTIONS_H
+#define CORE_BLK_QCOW2_OPTIONS_H
+
+#include "core/blk/qcow2/qcow2.h"
+
+struct qcow2_create {
+	struct qcow2_header h; /* offsets are still 0 */
+	enum blk_prealloc prealloc;
+};
+
+extern const struct blk_opt_desc qcow2_opts[]; /* ends with a NULL name */
+
+/* Fills out with what c asks for; free it with qcow2_header_fini(&out->h), also
+ * after an error. */
+int qcow2_create_parse(const struct blk_create *c, struct qcow2_create *out,
+		       struct error *e);
+
+/* The slot of struct blk_format. */
+int qcow2_create(struct blk_ctx *ctx, const struct blk_create *create,
+		 struct error *e);
+
+/* Gives every cluster of guest bytes [off, end) that has none space of its own;
+ * FALLOC and FULL also make the host hold it. */
+int qcow2_preallocate(struct blk *b, uint64_t off, uint64_t end,
+		      enum blk_prealloc mode, struct error *e);
+
+/* "off", "metadata", "falloc" or "full". */
+int qcow2_prealloc_parse(const char *text, enum blk_prealloc *out,
+			 struct error *e);
+/* "on" or "off", and their other spellings. */
+int qcow2_bool_parse(const char *key, const char *text, bool *out,
+		     struct error *e);
+
+#endif
