@@ -360,6 +360,16 @@ struct blk *blk_backing(const struct blk *b)
 	return b->backing;
 }
 
+const char *blk_backing_name(const struct blk *b)
+{
+	return b->backing_name;
+}
+
+const char *blk_backing_format(const struct blk *b)
+{
+	return b->backing_format;
+}
+
 struct blk_ctx *blk_ctx_of(const struct blk *b)
 {
 	return b->ctx;

@@ -85,6 +85,9 @@ bool blk_writable(const struct blk *b);
 unsigned blk_align(const struct blk *b);      /* of requests, bytes; 1: any */
 struct blk *blk_file(const struct blk *b);    /* protocol child or NULL */
 struct blk *blk_backing(const struct blk *b); /* or NULL */
+/* What the image itself says of its backing file; NULL when it has none. */
+const char *blk_backing_name(const struct blk *b);
+const char *blk_backing_format(const struct blk *b);
 struct blk_ctx *blk_ctx_of(const struct blk *b);
 
 /* ---- I/O: [co], 0 or -errno; any offset and length inside blk_len ----

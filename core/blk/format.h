@@ -41,6 +41,7 @@ struct blk_snapshot_info {
 	char id[128], name[256];
 	uint64_t vm_state_len, date_sec, vm_clock_ns, icount, disk_len;
 	uint32_t date_nsec;
+	bool has_icount;
 };
 
 enum blk_snapshot_op {
@@ -49,7 +50,6 @@ enum blk_snapshot_op {
 	BLK_SNAPSHOT_DELETE
 };
 
-/* A fact for `info`: JSON text under format-specific data. */
 struct json_object;
 
 /* What `bitmap` does to a persistent bitmap, in the tool's words. */
@@ -69,8 +69,10 @@ struct blk_bitmap_op {
 	const char *source_name;
 };
 
+/* In the order in which `create` prints them; a NULL name ends a list. */
 struct blk_opt_desc {
-	const char *name, *help; /* a NULL name ends a list */
+	const char *name, *type, *help;
+	const char *preset; /* printed when not given; NULL: nothing is */
 };
 
 struct blk_format {
@@ -89,11 +91,13 @@ struct blk_format {
 		     struct error *e);
 	int (*snapshot)(struct blk *b, enum blk_snapshot_op op,
 			const char *id_or_name, struct error *e);
-	/* Returns how many there are; copies at most max. */
+	/* Returns how many there are; copies at most max (out may be NULL). */
 	int (*snapshots)(struct blk *b, struct blk_snapshot_info *out,
 			 unsigned max);
 	int (*set_backing)(struct blk *b, const char *backing,
 			   const char *backing_format, struct error *e);
+	/* What `info` prints of the format, under the peers' names: an object
+	 * with "cluster-size" (optional), "dirty", and "data". */
 	struct json_object *(*info)(struct blk *b);
 	int (*bitmap)(struct blk *b, const struct blk_bitmap_op *op,
 		      struct error *e);

@@ -2,6 +2,7 @@
  * raw: the bytes of the file are the disk.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "core/blk/driver.h"
 #include "core/blk/format.h"
@@ -66,6 +67,43 @@ const struct blk_driver blk_raw_driver = {
 	.truncate = raw_truncate,
 };
 
+static const struct blk_opt_desc raw_opts[] = {
+	{"size", "size", "Virtual disk size", NULL},
+	{"preallocation", "str",
+	 "Preallocation mode (allowed values: off, falloc, full)", NULL},
+	{NULL, NULL, NULL, NULL},
+};
+
+static int raw_create(struct blk_ctx *ctx, const struct blk_create *c,
+		      struct error *e)
+{
+	enum blk_prealloc mode = BLK_PREALLOC_OFF;
+
+	if (c->backing)
+		return error_set(e, -ENOTSUP,
+				 "Backing file not supported for file format "
+				 "'raw'");
+	for (unsigned i = 0; i < c->nr_opts; i++) {
+		const char *key = c->opts[i].key, *value = c->opts[i].value;
+
+		if (!strcmp(key, "size") || !strcmp(key, "nocow"))
+			continue;
+		if (strcmp(key, "preallocation"))
+			return error_set(e, -EINVAL, "Invalid parameter '%s'",
+					 key);
+		if (!strcmp(value, "falloc"))
+			mode = BLK_PREALLOC_FALLOC;
+		else if (!strcmp(value, "full"))
+			mode = BLK_PREALLOC_FULL;
+		else if (strcmp(value, "off"))
+			return error_set(e, -EINVAL,
+					 "Parameter 'preallocation' does not "
+					 "accept value '%s'",
+					 value);
+	}
+	return blk_make_file(ctx, c->path, c->len, mode, e);
+}
+
 static int raw_probe(const uint8_t *head, size_t len, const char *path)
 {
 	(void)head;
@@ -76,5 +114,7 @@ static int raw_probe(const uint8_t *head, size_t len, const char *path)
 
 const struct blk_format blk_raw_format = {
 	.name = "raw",
+	.opts = raw_opts,
+	.create = raw_create,
 	.probe = raw_probe,
 };

@@ -20,4 +20,5 @@ const struct blk_format blk_qcow2_format = {
 	.opts = qcow2_opts,
 	.probe = qcow2_probe,
 	.create = qcow2_create,
+	.info = qcow2_info,
 };

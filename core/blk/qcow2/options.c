@@ -10,23 +10,24 @@
 #include "core/error.h"
 
 const struct blk_opt_desc qcow2_opts[] = {
-	{"backing_file", "File name of a base image"},
-	{"backing_fmt", "Image format of the base image"},
-	{"cluster_size", "qcow2 cluster size"},
-	{"compat", "Compatibility level (v2 [0.10] or v3 [1.1])"},
-	{"compression_type", "Compression method used for image cluster "
-			     "compression"},
-	{"data_file", "File name of an external data file"},
-	{"data_file_raw", "The external data file must stay valid as a raw "
-			  "image"},
-	{"extended_l2", "Extended L2 tables"},
-	{"lazy_refcounts", "Postpone refcount updates"},
-	{"nocow", "Turn off copy-on-write (valid only on btrfs)"},
-	{"preallocation", "Preallocation mode (allowed values: off, metadata, "
-			  "falloc, full)"},
-	{"refcount_bits", "Width of a reference count entry in bits"},
-	{"size", "Virtual disk size"},
-	{NULL, NULL},
+	{"cluster_size", "size", "qcow2 cluster size", "65536"},
+	{"extended_l2", "bool (on/off)", "Extended L2 tables", "off"},
+	{"preallocation", "str",
+	 "Preallocation mode (allowed values: off, metadata, falloc, full)",
+	 NULL},
+	{"compression_type", "str",
+	 "Compression method used for image cluster compression", "zlib"},
+	{"size", "size", "Virtual disk size", NULL},
+	{"compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])", NULL},
+	{"data_file", "str", "File name of an external data file", NULL},
+	{"data_file_raw", "bool (on/off)",
+	 "The external data file must stay valid as a raw image", NULL},
+	{"backing_file", "str", "File name of a base image", NULL},
+	{"backing_fmt", "str", "Image format of the base image", NULL},
+	{"lazy_refcounts", "bool (on/off)", "Postpone refcount updates", "off"},
+	{"refcount_bits", "num", "Width of a reference count entry in bits",
+	 "16"},
+	{NULL, NULL, NULL, NULL},
 };
 
 static bool is_one_of(const char *text, const char *a, const char *b,

@@ -23,6 +23,9 @@ int qcow2_create_parse(const struct blk_create *c, struct qcow2_create *out,
 int qcow2_create(struct blk_ctx *ctx, const struct blk_create *create,
 		 struct error *e);
 
+/* The slot of struct blk_format. */
+struct json_object *qcow2_info(struct blk *b);
+
 /* Gives every cluster of guest bytes [off, end) that has none space of its own;
  * FALLOC and FULL also make the host hold it. */
 int qcow2_preallocate(struct blk *b, uint64_t off, uint64_t end,

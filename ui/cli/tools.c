@@ -1,0 +1,16 @@
+/* The commands that need no machine: they hand over to the disk tools. */
+#include "ui/cli/cli.h"
+#include "ui/img/img.h"
+
+static int run_img(int argc, char **argv)
+{
+	return img_main("binnacle img", argc, argv);
+}
+
+const struct command command_img = {
+	.name = "img",
+	.args = "COMMAND [OPTION...]",
+	.summary = "makes, converts, checks and describes disk images",
+	.run = run_img,
+	.help = "",
+};

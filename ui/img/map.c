@@ -1,0 +1,204 @@
+/*
+ * img map: which layer holds each range, and where.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ui/img/img.h"
+
+struct extent {
+	uint64_t start, len, map;
+	struct blk *file;
+	int flags, depth;
+	bool present;
+};
+
+static bool is_same(const struct extent *a, const struct extent *b)
+{
+	int mask = BLK_STATUS_DATA | BLK_STATUS_ZERO | BLK_STATUS_OFFSET_VALID;
+
+	if ((a->flags & mask) != (b->flags & mask) || a->depth != b->depth ||
+	    a->present != b->present || a->file != b->file)
+		return false;
+	return !(a->flags & BLK_STATUS_OFFSET_VALID) ||
+	       a->map + a->len == b->map;
+}
+
+/* The file name, escaped for JSON where needed. */
+static void print_human(struct img_tool *t, const struct extent *x)
+{
+	if ((x->flags & BLK_STATUS_DATA) && !(x->flags & BLK_STATUS_ZERO) &&
+	    !(x->flags & BLK_STATUS_OFFSET_VALID))
+		img_error(t, "File contains external, encrypted or compressed "
+			     "clusters.");
+	else if ((x->flags & BLK_STATUS_DATA) && !(x->flags & BLK_STATUS_ZERO))
+		printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n",
+		       x->start, x->len,
+		       x->flags & BLK_STATUS_OFFSET_VALID ? x->map : 0,
+		       blk_name(x->file));
+}
+
+static void print_json(const struct extent *x, bool last)
+{
+	printf("{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
+	       ", \"depth\": %d, \"present\": %s, \"zero\": %s, \"data\": %s",
+	       x->start, x->len, x->depth, x->present ? "true" : "false",
+	       x->flags & BLK_STATUS_ZERO ? "true" : "false",
+	       x->flags & BLK_STATUS_DATA ? "true" : "false");
+	if (x->flags & BLK_STATUS_OFFSET_VALID)
+		printf(", \"offset\": %" PRIu64, x->map);
+	printf(last ? "}" : "},\n");
+}
+
+/* false: what was asked can't be printed for people. */
+static bool print_extent(struct img_tool *t, const struct extent *x, bool json,
+			 bool last)
+{
+	if (json) {
+		print_json(x, last);
+		return true;
+	}
+	print_human(t, x);
+	return !((x->flags & BLK_STATUS_DATA) &&
+		 !(x->flags & (BLK_STATUS_ZERO | BLK_STATUS_OFFSET_VALID)));
+}
+
+static int ask(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
+{
+	*x = (struct extent){.start = off};
+	x->flags = blk_status_above(b, NULL, off, len, &x->len, &x->map,
+				    &x->file, &x->depth);
+	if (x->flags < 0)
+		return x->flags;
+	x->present = x->flags & BLK_STATUS_ALLOCATED;
+	/* Who does not decide leaves it to the top. */
+	if (!x->present)
+		x->depth = 0;
+	if (!(x->flags & BLK_STATUS_OFFSET_VALID))
+		x->file = NULL;
+	return x->len ? 0 : -EIO;
+}
+
+static int map(struct img_tool *t, struct blk *b, uint64_t start, uint64_t max,
+	       bool json)
+{
+	uint64_t end = blk_len(b);
+	struct extent now, next;
+	int ret = 0;
+
+	if (max < end - (start < end ? start : end))
+		end = start + max;
+	if (json)
+		printf("[");
+	else
+		printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to",
+		       "File");
+	if (start < end)
+		ret = ask(b, start, end - start, &now);
+	while (start < end && !ret) {
+		uint64_t at = now.start + now.len;
+
+		if (at < end)
+			ret = ask(b, at, end - at, &next);
+		if (at < end && !ret && is_same(&now, &next)) {
+			now.len += next.len;
+			continue;
+		}
+		if (!print_extent(t, &now, json, at >= end))
+			return 1;
+		if (at >= end)
+			break;
+		now = next;
+	}
+	if (json)
+		printf("]\n");
+	return ret ? img_error(t, "Failed to read image metadata: %s",
+			       strerror(-ret))
+		   : 0;
+}
+
+static int bad_number(struct img_tool *t, const char *what, int ret)
+{
+	if (ret == -ERANGE)
+		return img_error(t,
+				 "Invalid %s specified! Must be less than 8 "
+				 "EiB!",
+				 what);
+	img_error(t,
+		  "Invalid %s specified. You may use k, M, G, T, P or E "
+		  "suffixes for",
+		  what);
+	return img_error(t, "kilobytes, megabytes, gigabytes, terabytes, "
+			    "petabytes and exabytes.");
+}
+
+static int run(struct img_tool *t, int argc, char **argv)
+{
+	enum { OPT_OUTPUT = 256, OPT_OBJECT, OPT_IMAGE_OPTS };
+	static const struct option options[] = {
+		{"format", required_argument, NULL, 'f'},
+		{"output", required_argument, NULL, OPT_OUTPUT},
+		{"object", required_argument, NULL, OPT_OBJECT},
+		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"force-share", no_argument, NULL, 'U'},
+		{"start-offset", required_argument, NULL, 's'},
+		{"max-length", required_argument, NULL, 'l'},
+		{0}};
+	struct img_source s = {0};
+	uint64_t start = 0, max = UINT64_MAX;
+	bool json = false;
+	struct blk *b;
+	int c, ret;
+
+	while ((c = getopt_long(argc, argv, ":f:s:l:hU", options, NULL)) !=
+	       -1) {
+		switch (c) {
+		case 'f':
+			s.format = optarg;
+			break;
+		case 'U':
+			s.share = true;
+			break;
+		case 's':
+			ret = img_size_parse(optarg, &start);
+			if (ret)
+				return bad_number(t, "start offset", ret);
+			break;
+		case 'l':
+			ret = img_size_parse(optarg, &max);
+			if (ret)
+				return bad_number(t, "max length", ret);
+			break;
+		case OPT_OUTPUT:
+			if (!img_output_parse(t, optarg, &json))
+				return 1;
+			break;
+		case OPT_IMAGE_OPTS:
+			s.image_opts = true;
+			break;
+		case OPT_OBJECT:
+			return img_error(t, "objects are not supported");
+		default:
+			return img_bad_option(t, c, argv);
+		}
+	}
+	if (optind != argc - 1)
+		return img_usage_error(t, "Expecting one image file name");
+	s.path = argv[optind];
+	b = img_open(t, &s);
+	if (!b)
+		return 1;
+	ret = map(t, b, start, max, json);
+	blk_unref(b);
+	return ret;
+}
+
+const struct img_command img_map = {
+	.name = "map",
+	.usage = "[--image-opts] [-f fmt] [--start-offset=offset] "
+		 "[--max-length=len] [--output=ofmt] [-U] filename",
+	.run = run,
+};
