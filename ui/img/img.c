@@ -15,6 +15,7 @@
 #include "core/loop.h"
 
 static const struct img_command *const commands[] = {
+	&img_convert,
 	&img_create,
 	&img_info,
 	&img_map,
