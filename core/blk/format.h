@@ -31,6 +31,9 @@ struct blk_check {
 	uint64_t corruptions_fixed, leaks_fixed;
 	uint64_t allocated, fragmented, compressed, total_clusters;
 	uint64_t end_offset;
+	/* What was found, a line each; NULL: nobody wants to know. */
+	void (*say)(void *arg, const char *line);
+	void *say_arg;
 };
 
 struct blk_measure {

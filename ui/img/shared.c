@@ -236,6 +236,17 @@ struct blk *img_open(struct img_tool *t, const struct img_source *s)
 		return NULL;
 	}
 	b = img_try_open(t, s, &e);
+	if (b && s->write && !s->format && !s->image_opts &&
+	    !strcmp(blk_format(b), "raw") && strncmp(s->path, "json:", 5))
+		fprintf(stderr,
+			"WARNING: Image format was not specified for '%s' and "
+			"probing guessed raw.\n"
+			"         Automatically detecting the format is "
+			"dangerous for raw images, write operations on block 0 "
+			"will be restricted.\n"
+			"         Specify the 'raw' format explicitly to "
+			"remove the restrictions.\n",
+			s->path);
 	if (!b)
 		img_error(t, "Could not open '%s': %s", s->path, e.msg);
 	return b;

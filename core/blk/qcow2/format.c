@@ -3,7 +3,9 @@
  */
 #include <string.h>
 
+#include "core/blk/qcow2/check.h"
 #include "core/blk/qcow2/options.h"
+#include "core/blk/qcow2/snapshot.h"
 
 static int qcow2_probe(const uint8_t *head, size_t len, const char *path)
 {
@@ -20,5 +22,8 @@ const struct blk_format blk_qcow2_format = {
 	.opts = qcow2_opts,
 	.probe = qcow2_probe,
 	.create = qcow2_create,
+	.check = qcow2_check,
 	.info = qcow2_info,
+	.snapshot = qcow2_snapshot,
+	.snapshots = qcow2_snapshots,
 };

@@ -796,4 +796,5 @@ const struct blk_driver blk_qcow2_driver = {
 	.discard = qcow2_discard,
 	.flush = qcow2_flush,
 	.status = qcow2_status,
+	.truncate = qcow2_truncate,
 };

@@ -68,6 +68,17 @@ void qcow2_mark_l1(struct qcow2 *s, uint64_t index)
 
 /* ---- lookup ---- */
 
+void qcow2_packed_place(const struct qcow2 *s, uint64_t entry, uint64_t *host,
+			uint64_t *len)
+{
+	unsigned shift = 62 - (s->h.cluster_bits - 8);
+	uint64_t sectors =
+		entry >> shift & ((1ull << (s->h.cluster_bits - 8)) - 1);
+
+	*host = entry & ((1ull << shift) - 1);
+	*len = (sectors + 1) * SECTOR_LEN - (*host & (SECTOR_LEN - 1));
+}
+
 /* What one subcluster (or cluster) is. */
 static int decode(struct qcow2 *s, uint64_t entry, uint64_t bitmap,
 		  unsigned sub, struct qcow2_run *run)
@@ -77,17 +88,14 @@ static int decode(struct qcow2 *s, uint64_t entry, uint64_t bitmap,
 
 	run->copied = entry & QCOW2_COPIED;
 	if (entry & QCOW2_COMPRESSED) {
-		unsigned shift = 62 - (s->h.cluster_bits - 8);
-		uint64_t sectors = entry >> shift &
-				   ((1ull << (s->h.cluster_bits - 8)) - 1);
+		uint64_t len;
 
 		if (s->b->data_file)
 			return qcow2_mark_corrupt(s, "a compressed cluster in "
 						     "an external data file");
 		run->kind = QCOW2_PACKED;
-		run->host = entry & ((1ull << shift) - 1);
-		run->packed_len = (sectors + 1) * SECTOR_LEN -
-				  (run->host & (SECTOR_LEN - 1));
+		qcow2_packed_place(s, entry, &run->host, &len);
+		run->packed_len = len;
 		run->has_host = false;
 		return 0;
 	}
@@ -270,11 +278,11 @@ int qcow2_l2_for_write(struct qcow2 *s, uint64_t off,
 
 int qcow2_free_entry(struct qcow2 *s, uint64_t entry)
 {
-	struct qcow2_run run = {0};
+	uint64_t host, len;
 
 	if (entry & QCOW2_COMPRESSED) {
-		decode(s, entry, 0, 0, &run);
-		return qcow2_free_later(s, run.host, run.packed_len);
+		qcow2_packed_place(s, entry, &host, &len);
+		return qcow2_free_later(s, host, len);
 	}
 	if (s->b->data_file || !(entry & QCOW2_OFFSET_MASK))
 		return 0;

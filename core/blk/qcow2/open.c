@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/check.h"
+#include "core/blk/qcow2/snapshot.h"
 #include "core/error.h"
 
 #define SLICE_LEN     4096
@@ -98,6 +99,26 @@ static int check_writable(struct qcow2 *s, const struct blk_options *o,
 	return 0;
 }
 
+static int enter_snapshot(struct qcow2 *s, const struct blk_options *o,
+			  struct error *e)
+{
+	if (s->b->write)
+		return error_set(e, -EROFS, "a snapshot can only be read");
+	return qcow2_snapshot_enter(s, o->snapshot, e);
+}
+
+static int mend(struct qcow2 *s, struct error *e)
+{
+	struct blk_check found = {0};
+	int ret = qcow2_check(s->b, BLK_REPAIR_LEAKS | BLK_REPAIR_ERRORS,
+			      &found, e);
+
+	if (!ret && found.corruptions)
+		ret = error_set(e, -EIO,
+				"qcow2: the dirty image could not be repaired");
+	return ret;
+}
+
 static void release(struct qcow2 *s)
 {
 	struct qcow2_header h = s->h;
@@ -108,6 +129,7 @@ static void release(struct qcow2 *s)
 	free(s->l1_dirty);
 	free(s->rt);
 	free(s->rt_dirty);
+	free(s->snapshots);
 	free(s->frees.ranges);
 	free(s->meta.slots);
 	qcow2_header_fini(&h);
@@ -135,7 +157,15 @@ int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e)
 	if (!ret)
 		ret = qcow2_refcount_load(s, e);
 	if (!ret)
+		ret = qcow2_snapshots_load(s, e);
+	if (!ret && o->snapshot)
+		ret = enter_snapshot(s, o, e);
+	if (!ret)
 		ret = take_names(s, e);
+	/* Lazy refcounts and no clean end: count them again. */
+	if (!ret && b->write && !o->check &&
+	    (s->h.incompat & QCOW2_INCOMPAT_DIRTY))
+		ret = mend(s, e);
 	if (!ret)
 		return 0;
 	blk_unref(b->data_file);

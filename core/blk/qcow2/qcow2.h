@@ -29,72 +29,7 @@
 
 #include "core/blk/driver.h"
 #include "core/blk/format.h"
-
-#define QCOW2_MAGIC	       0x514649fb
-#define QCOW2_V2_HEADER_LEN    72
-#define QCOW2_MIN_CLUSTER_BITS 9
-#define QCOW2_MAX_CLUSTER_BITS 21
-
-/* Bounds on what an image may ask us to keep in memory. */
-#define QCOW2_MAX_L1_LEN    (32u << 20)
-#define QCOW2_MAX_RT_LEN    (8u << 20)
-#define QCOW2_MAX_SNAPSHOTS 65536
-#define QCOW2_MAX_NAME	    1023
-
-/* Section "Feature bits". */
-#define QCOW2_INCOMPAT_DIRTY	   (1ull << 0)
-#define QCOW2_INCOMPAT_CORRUPT	   (1ull << 1)
-#define QCOW2_INCOMPAT_DATA_FILE   (1ull << 2)
-#define QCOW2_INCOMPAT_COMPRESSION (1ull << 3)
-#define QCOW2_INCOMPAT_EXTL2	   (1ull << 4)
-#define QCOW2_INCOMPAT_KNOWN	   0x1full
-#define QCOW2_COMPAT_LAZY	   (1ull << 0)
-#define QCOW2_AUTOCLEAR_BITMAPS	   (1ull << 0)
-#define QCOW2_AUTOCLEAR_RAW_DATA   (1ull << 1)
-#define QCOW2_AUTOCLEAR_KNOWN	   0x3ull
-
-/* Section "Header extensions". */
-#define QCOW2_EXT_END	      0
-#define QCOW2_EXT_BACKING_FMT 0xe2792aca
-#define QCOW2_EXT_FEATURES    0x6803f857
-#define QCOW2_EXT_CRYPTO      0x0537be77
-#define QCOW2_EXT_BITMAPS     0x23852875
-#define QCOW2_EXT_DATA_FILE   0x44415441
-
-/* Section "L1 and L2 table entries". */
-#define QCOW2_COPIED	  (1ull << 63)
-#define QCOW2_COMPRESSED  (1ull << 62)
-#define QCOW2_ZERO	  (1ull << 0)
-#define QCOW2_OFFSET_MASK 0x00fffffffffffe00ull
-#define QCOW2_RT_MASK	  0xfffffffffffffe00ull
-
-enum qcow2_compression { QCOW2_ZLIB, QCOW2_ZSTD };
-
-struct qcow2_ext { /* one that this code does not know; kept as it is */
-	uint32_t type, len;
-	uint8_t *data;
-	struct qcow2_ext *next;
-};
-
-/* Section "Bitmaps extension"; nr 0: the image has none. */
-struct qcow2_bitmaps_ext {
-	uint32_t nr;
-	uint64_t dir_len, dir_off;
-};
-
-/* The header, checked: every field in range, every offset aligned. */
-struct qcow2_header {
-	unsigned version, cluster_bits, refcount_order;
-	uint64_t disk_len; /* bytes */
-	uint64_t l1_off, rt_off, snapshots_off;
-	uint32_t nr_l1, rt_clusters, nr_snapshots;
-	uint64_t incompat, compat, autoclear;
-	uint32_t header_len;
-	enum qcow2_compression compression;
-	char *backing_name, *backing_format, *data_file; /* malloced or NULL */
-	struct qcow2_bitmaps_ext bitmaps;
-	struct qcow2_ext *unknown;
-};
+#include "core/blk/qcow2/header.h"
 
 struct qcow2_slice; /* a piece of a table, in host memory as on disk */
 struct qcow2_cache;
@@ -134,6 +69,12 @@ struct qcow2 {
 	bool barrier; /* data was copied since the last sync of the file (I4) */
 	struct qcow2_cache *l2_cache, *ref_cache;
 	struct co_mutex lock;
+	struct qcow2_snapshot {
+		uint64_t l1_off;
+		uint32_t nr_l1;
+		struct blk_snapshot_info info;
+	} * snapshots;		/* h.nr_snapshots */
+	uint64_t snapshots_len; /* of their table on disk */
 	struct qcow2_alloc *allocs;
 	struct qcow2_frees frees;
 	uint64_t free_hint;  /* cluster index: none is free below */
@@ -160,17 +101,6 @@ static inline struct blk *qcow2_data(struct qcow2 *s)
 
 /* ---- header.c ---- */
 
-/* Reads and checks the header of file; -errno with the reason.  The strings
- * and lists in h are the caller's to free (qcow2_header_fini). */
-int qcow2_header_read(struct blk *file, struct qcow2_header *h,
-		      struct error *e);
-void qcow2_header_fini(struct qcow2_header *h);
-/* Writes h over the header of file: one write of the first cluster. */
-int qcow2_header_write(struct blk *file, const struct qcow2_header *h,
-		       struct error *e);
-/* The header as bytes of a cluster that starts at buf; its length or -ENOSPC. */
-int qcow2_header_encode(const struct qcow2_header *h, uint8_t *buf, size_t room,
-			struct error *e);
 /* [lock] Changes feature bits in the header on disk, then syncs. */
 int qcow2_set_incompat(struct qcow2 *s, uint64_t set, uint64_t clear);
 /* Marks the image corrupt: no more writes; says why to the log once. */
@@ -281,6 +211,39 @@ void qcow2_mark_l1(struct qcow2 *s, uint64_t index);
 extern const struct blk_driver blk_qcow2_driver;
 /* Metadata on stable storage; the flush of a node. */
 int qcow2_flush(struct blk *b);
+
+/* Where a compressed entry's data lies. */
+void qcow2_packed_place(const struct qcow2 *s, uint64_t entry, uint64_t *host,
+			uint64_t *len);
+
+/* ---- l1.c ---- */
+
+/* nr entries in host order, malloced. */
+int qcow2_read_table(struct qcow2 *s, uint64_t off, uint64_t nr,
+		     uint64_t **out);
+int qcow2_write_table(struct qcow2 *s, uint64_t off, const uint64_t *table,
+		      uint64_t nr);
+/* [lock] One reference more or less to everything that an L1 table reaches.
+ * References that go are freed later, once the tables are on disk. */
+int qcow2_change_l1(struct qcow2 *s, const uint64_t *l1, uint64_t nr,
+		    int delta);
+/* [lock] Makes the COPIED bits of the active tables agree with refcounts. */
+int qcow2_refresh_copied(struct qcow2 *s);
+/* [lock] Writes all tables, then h, and makes h the image's header. */
+int qcow2_write_header(struct qcow2 *s, const struct qcow2_header *h,
+		       struct error *e);
+/* [lock] Switches to another active L1 table (taken over) and disk length by
+ * one write of the header. */
+int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
+		     uint64_t disk_len, struct error *e);
+/* Entries that a disk of len bytes needs. */
+uint64_t qcow2_l1_for(const struct qcow2 *s, uint64_t len);
+
+/* ---- resize.c ---- */
+
+/* The driver's slot. */
+int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
+		   bool allow_shrink, struct error *e);
 
 /* ---- open.c ---- */
 

@@ -1,0 +1,417 @@
+/*
+ * Internal snapshots (section "Snapshots").  Each change writes a new table
+ * and then switches to it by one write of the header.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/snapshot.h"
+#include "core/error.h"
+
+#define FIXED_LEN 40
+#define EXTRA_LEN 24 /* what this code knows of the extra data */
+#define TABLE_MAX (64u << 20)
+#define EXTRA_MAX 1024
+
+static uint16_t get16(const uint8_t *p)
+{
+	return p[0] << 8 | p[1];
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)get16(p) << 16 | get16(p + 2);
+}
+
+static uint64_t get64(const uint8_t *p)
+{
+	return (uint64_t)get32(p) << 32 | get32(p + 4);
+}
+
+static void put(uint8_t *p, uint64_t v, unsigned bytes)
+{
+	while (bytes--) {
+		p[bytes] = v;
+		v >>= 8;
+	}
+}
+
+/* ---- the table ---- */
+
+static int bad_entry(const struct qcow2 *s, uint32_t i, const char *what,
+		     struct error *e)
+{
+	return error_set(e, -EINVAL, "'%s': snapshot %u: %s", s->b->name, i,
+			 what);
+}
+
+/* An entry's fixed part; then its extra data, id and name. */
+static int read_entry(struct qcow2 *s, uint32_t i, uint64_t *at,
+		      struct qcow2_snapshot *out, struct error *e)
+{
+	uint8_t p[FIXED_LEN], extra[EXTRA_LEN] = {0};
+	uint32_t id_len, name_len, extra_len, known;
+	int ret = blk_read(s->b->file, *at, p, sizeof(p));
+
+	if (ret)
+		return error_errno(e, -ret, "Failed to read snapshot table");
+	*out = (struct qcow2_snapshot){.l1_off = get64(p),
+				       .nr_l1 = get32(p + 8)};
+	id_len = get16(p + 12);
+	name_len = get16(p + 14);
+	out->info.date_sec = get32(p + 16);
+	out->info.date_nsec = get32(p + 20);
+	out->info.vm_clock_ns = get64(p + 24);
+	out->info.vm_state_len = get32(p + 32);
+	extra_len = get32(p + 36);
+	if (extra_len > EXTRA_MAX)
+		return bad_entry(s, i, "too much extra metadata", e);
+	if (id_len >= sizeof(out->info.id) ||
+	    name_len >= sizeof(out->info.name))
+		return bad_entry(s, i, "its name is too long", e);
+	if (out->nr_l1 > QCOW2_MAX_L1_LEN / 8 ||
+	    out->l1_off & (s->cluster_len - 1) ||
+	    out->l1_off > INT64_MAX - QCOW2_MAX_L1_LEN)
+		return bad_entry(s, i, "its L1 table is invalid", e);
+	known = extra_len < EXTRA_LEN ? extra_len : EXTRA_LEN;
+	ret = blk_read(s->b->file, *at + FIXED_LEN, extra, known);
+	if (!ret)
+		ret = blk_read(s->b->file, *at + FIXED_LEN + extra_len,
+			       out->info.id, id_len);
+	if (!ret)
+		ret = blk_read(s->b->file, *at + FIXED_LEN + extra_len + id_len,
+			       out->info.name, name_len);
+	if (ret)
+		return error_errno(e, -ret, "Failed to read snapshot table");
+	if (known >= 8)
+		out->info.vm_state_len = get64(extra);
+	out->info.disk_len = known >= 16 ? get64(extra + 8) : s->h.disk_len;
+	out->info.has_icount = known >= 24;
+	out->info.icount = get64(extra + 16);
+	*at += (FIXED_LEN + extra_len + id_len + name_len + 7) & ~7u;
+	return 0;
+}
+
+int qcow2_snapshots_load(struct qcow2 *s, struct error *e)
+{
+	uint64_t at = s->h.snapshots_off;
+	uint32_t nr = s->h.nr_snapshots;
+	int ret = 0;
+
+	if (!nr)
+		return 0;
+	/* The file must hold as many as the header says. */
+	if (at > s->b->file->len || nr > (s->b->file->len - at) / FIXED_LEN + 1)
+		return error_set(e, -EINVAL,
+				 "'%s': the snapshot table ends past the file",
+				 s->b->name);
+	s->snapshots = calloc(nr, sizeof(*s->snapshots));
+	if (!s->snapshots)
+		return error_set(e, -ENOMEM, "no memory for %u snapshots", nr);
+	for (uint32_t i = 0; i < nr && !ret; i++) {
+		if (at - s->h.snapshots_off > TABLE_MAX)
+			return bad_entry(s, i, "the table is too long", e);
+		ret = read_entry(s, i, &at, &s->snapshots[i], e);
+		if (!ret)
+			ret = qcow2_note_meta(s, s->snapshots[i].l1_off,
+					      s->snapshots[i].nr_l1 * 8ull);
+	}
+	s->snapshots_len = at - s->h.snapshots_off;
+	if (!ret)
+		ret = qcow2_note_meta(s, s->h.snapshots_off, s->snapshots_len);
+	return ret;
+}
+
+static size_t encode_entry(const struct qcow2_snapshot *sn, uint8_t *p)
+{
+	size_t id = strlen(sn->info.id), name = strlen(sn->info.name);
+	size_t extra = sn->info.has_icount ? EXTRA_LEN : 16;
+
+	memset(p, 0, FIXED_LEN);
+	put(p, sn->l1_off, 8);
+	put(p + 8, sn->nr_l1, 4);
+	put(p + 12, id, 2);
+	put(p + 14, name, 2);
+	put(p + 16, sn->info.date_sec, 4);
+	put(p + 20, sn->info.date_nsec, 4);
+	put(p + 24, sn->info.vm_clock_ns, 8);
+	put(p + 32,
+	    sn->info.vm_state_len > UINT32_MAX ? 0 : sn->info.vm_state_len, 4);
+	put(p + 36, extra, 4);
+	put(p + 40, sn->info.vm_state_len, 8);
+	put(p + 48, sn->info.disk_len, 8);
+	if (extra == EXTRA_LEN)
+		put(p + 56, sn->info.icount, 8);
+	memcpy(p + FIXED_LEN + extra, sn->info.id, id);
+	memcpy(p + FIXED_LEN + extra + id, sn->info.name, name);
+	return (FIXED_LEN + extra + id + name + 7) & ~(size_t)7;
+}
+
+/* [lock] Makes list the image's snapshots; takes it over. */
+static int replace_table(struct qcow2 *s, struct qcow2_snapshot *list,
+			 uint32_t nr, struct error *e)
+{
+	size_t room = nr * (FIXED_LEN + EXTRA_LEN + 128 + 256 + 8ull), len = 0;
+	uint64_t old_off = s->h.snapshots_off, old_len = s->snapshots_len;
+	uint8_t *buf = calloc(1, room ? room : 1);
+	struct qcow2_header h;
+	uint64_t off = 0;
+	int ret = buf ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; i < nr && !ret; i++)
+		len += encode_entry(&list[i], buf + len);
+	if (!ret && len)
+		ret = qcow2_alloc_meta(s, len, &off);
+	if (!ret && len)
+		ret = blk_write(s->b->file, off, buf, len, 0);
+	free(buf);
+	if (ret)
+		return error_errno(e, -ret, "Could not write snapshot table");
+	h = s->h;
+	h.snapshots_off = off;
+	h.nr_snapshots = nr;
+	ret = qcow2_write_header(s, &h, e);
+	if (ret)
+		return ret;
+	free(s->snapshots);
+	s->snapshots = list;
+	s->snapshots_len = len;
+	if (!old_len)
+		return 0;
+	qcow2_forget_meta(s, old_off, old_len);
+	return qcow2_free_later(s, old_off, old_len);
+}
+
+static struct qcow2_snapshot *copy_list(struct qcow2 *s, uint32_t extra)
+{
+	struct qcow2_snapshot *list =
+		calloc(s->h.nr_snapshots + extra + 1, sizeof(*list));
+
+	if (list && s->h.nr_snapshots)
+		memcpy(list, s->snapshots, s->h.nr_snapshots * sizeof(*list));
+	return list;
+}
+
+/* The id wins over the name. */
+static int find(const struct qcow2 *s, const char *id_or_name)
+{
+	for (uint32_t i = 0; i < s->h.nr_snapshots; i++)
+		if (!strcmp(s->snapshots[i].info.id, id_or_name))
+			return i;
+	for (uint32_t i = 0; i < s->h.nr_snapshots; i++)
+		if (!strcmp(s->snapshots[i].info.name, id_or_name))
+			return i;
+	return -1;
+}
+
+/* Tables as they are on disk, with nothing waiting to be freed. */
+static int settle(struct qcow2 *s)
+{
+	int ret;
+
+	do
+		ret = qcow2_write_meta(s, true);
+	while (!ret && s->frees.nr);
+	return ret;
+}
+
+/* ---- create, apply, delete ---- */
+
+static void fill_new(struct qcow2 *s, const char *name,
+		     struct qcow2_snapshot *sn)
+{
+	unsigned long max = 0;
+	struct timeval now;
+
+	for (uint32_t i = 0; i < s->h.nr_snapshots; i++) {
+		unsigned long id = strtoul(s->snapshots[i].info.id, NULL, 10);
+
+		if (id > max && id < UINT32_MAX)
+			max = id;
+	}
+	gettimeofday(&now, NULL);
+	*sn = (struct qcow2_snapshot){.nr_l1 = s->h.nr_l1};
+	snprintf(sn->info.id, sizeof(sn->info.id), "%lu", max + 1);
+	snprintf(sn->info.name, sizeof(sn->info.name), "%s", name);
+	sn->info.date_sec = now.tv_sec;
+	sn->info.date_nsec = now.tv_usec * 1000;
+	sn->info.disk_len = s->h.disk_len;
+	sn->info.has_icount = true;
+}
+
+static int create(struct qcow2 *s, const char *name, struct error *e)
+{
+	struct qcow2_snapshot *list, *sn;
+	int ret;
+
+	if (s->b->data_file)
+		return error_set(e, -ENOTSUP,
+				 "an image with an external data file has no "
+				 "internal snapshots");
+	if (s->h.nr_snapshots >= QCOW2_MAX_SNAPSHOTS)
+		return error_set(e, -EFBIG, "there are too many snapshots");
+	if (strlen(name) >= sizeof(sn->info.name))
+		return error_set(e, -EINVAL, "the name is too long");
+	list = copy_list(s, 1);
+	if (!list)
+		return error_set(e, -ENOMEM, "no memory for a snapshot");
+	sn = &list[s->h.nr_snapshots];
+	fill_new(s, name, sn);
+	ret = settle(s);
+	if (!ret)
+		ret = qcow2_change_l1(s, s->l1, s->h.nr_l1, 1);
+	if (!ret)
+		ret = settle(s);
+	if (!ret)
+		ret = qcow2_refresh_copied(s);
+	if (!ret)
+		ret = qcow2_alloc_meta(s, s->h.nr_l1 ? s->h.nr_l1 * 8ull : 8,
+				       &sn->l1_off);
+	if (!ret)
+		ret = qcow2_write_table(s, sn->l1_off, s->l1, s->h.nr_l1);
+	if (ret)
+		error_errno(e, -ret, "Could not take the snapshot");
+	else
+		ret = replace_table(s, list, s->h.nr_snapshots + 1, e);
+	if (ret)
+		free(list);
+	return ret;
+}
+
+static int delete (struct qcow2 *s, int at, struct error *e)
+{
+	struct qcow2_snapshot gone = s->snapshots[at], *list = copy_list(s, 0);
+	uint64_t *l1;
+	int ret;
+
+	if (!list)
+		return error_set(e, -ENOMEM, "no memory for snapshots");
+	memmove(list + at, list + at + 1,
+		(s->h.nr_snapshots - at - 1) * sizeof(*list));
+	ret = qcow2_read_table(s, gone.l1_off, gone.nr_l1, &l1);
+	if (ret) {
+		free(list);
+		return error_errno(e, -ret, "Could not read its L1 table");
+	}
+	ret = replace_table(s, list, s->h.nr_snapshots - 1, e);
+	if (ret) {
+		free(list);
+		free(l1);
+		return ret;
+	}
+	ret = qcow2_change_l1(s, l1, gone.nr_l1, -1);
+	qcow2_forget_meta(s, gone.l1_off, gone.nr_l1 * 8ull);
+	if (!ret)
+		ret = qcow2_free_later(s, gone.l1_off,
+				       gone.nr_l1 ? gone.nr_l1 * 8ull : 8);
+	if (!ret)
+		ret = settle(s);
+	if (!ret)
+		ret = qcow2_refresh_copied(s);
+	free(l1);
+	return ret ? error_errno(e, -ret, "Could not free its clusters") : 0;
+}
+
+static int apply(struct qcow2 *s, int at, struct error *e)
+{
+	const struct qcow2_snapshot *sn = &s->snapshots[at];
+	uint64_t *l1, *old, nr = qcow2_l1_for(s, sn->info.disk_len), old_nr;
+	int ret = settle(s);
+
+	if (nr < sn->nr_l1)
+		nr = sn->nr_l1;
+	if (!ret)
+		ret = qcow2_read_table(s, sn->l1_off, sn->nr_l1, &l1);
+	if (ret)
+		return error_errno(e, -ret, "Could not read its L1 table");
+	old = realloc(l1, (nr ? nr : 1) * 8);
+	if (!old) {
+		free(l1);
+		return error_set(e, -ENOMEM, "no memory for the L1 table");
+	}
+	l1 = old;
+	memset(l1 + sn->nr_l1, 0, (nr - sn->nr_l1) * 8);
+	for (uint64_t i = 0; i < nr; i++)
+		l1[i] &= QCOW2_OFFSET_MASK;
+	old = s->l1;
+	old_nr = s->h.nr_l1;
+	s->l1 = l1; /* so that the old one is not freed yet */
+	ret = qcow2_change_l1(s, l1, sn->nr_l1, 1);
+	if (!ret)
+		ret = qcow2_replace_l1(s, l1, nr, sn->info.disk_len, e);
+	if (ret) {
+		s->l1 = old;
+		free(l1);
+		return error_prefix(e, ret, "Could not apply the snapshot");
+	}
+	ret = qcow2_change_l1(s, old, old_nr, -1);
+	free(old);
+	if (!ret)
+		ret = settle(s);
+	if (!ret)
+		ret = qcow2_refresh_copied(s);
+	return ret ? error_errno(e, -ret, "Could not free the old state") : 0;
+}
+
+int qcow2_snapshot(struct blk *b, enum blk_snapshot_op op,
+		   const char *id_or_name, struct error *e)
+{
+	struct qcow2 *s = qcow2_of(b);
+	int at, ret;
+
+	if (!b->write)
+		return error_set(e, -EROFS, "the image is open for reading");
+	co_lock(&s->lock);
+	at = find(s, id_or_name);
+	if (s->corrupt)
+		ret = error_set(e, -EIO, "the image is corrupt");
+	else if (op == BLK_SNAPSHOT_CREATE)
+		ret = create(s, id_or_name, e);
+	else if (at < 0)
+		ret = error_set(e, -ENOENT, "snapshot not found");
+	else if (op == BLK_SNAPSHOT_DELETE)
+		ret = delete (s, at, e);
+	else
+		ret = apply(s, at, e);
+	b->write_gen++;
+	co_unlock(&s->lock);
+	return ret;
+}
+
+int qcow2_snapshots(struct blk *b, struct blk_snapshot_info *out, unsigned max)
+{
+	struct qcow2 *s = qcow2_of(b);
+
+	for (uint32_t i = 0; i < s->h.nr_snapshots && i < max; i++)
+		out[i] = s->snapshots[i].info;
+	return s->h.nr_snapshots;
+}
+
+/* ---- reading one ---- */
+
+int qcow2_snapshot_enter(struct qcow2 *s, const char *id_or_name,
+			 struct error *e)
+{
+	int at = find(s, id_or_name), ret;
+	uint64_t *l1;
+
+	if (at < 0)
+		return error_set(e, -ENOENT,
+				 "Failed to load snapshot: Can't find "
+				 "snapshot");
+	ret = qcow2_read_table(s, s->snapshots[at].l1_off,
+			       s->snapshots[at].nr_l1, &l1);
+	if (ret)
+		return error_errno(e, -ret,
+				   "Failed to load snapshot: Can't read its "
+				   "L1 table");
+	free(s->l1);
+	s->l1 = l1;
+	s->h.nr_l1 = s->snapshots[at].nr_l1;
+	s->h.disk_len = s->b->len = s->snapshots[at].info.disk_len;
+	return 0;
+}
