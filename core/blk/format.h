@@ -97,8 +97,12 @@ struct blk_format {
 	/* Returns how many there are; copies at most max (out may be NULL). */
 	int (*snapshots)(struct blk *b, struct blk_snapshot_info *out,
 			 unsigned max);
+	/* Writes another backing name into the image (NULL or "": none); the
+	 * node keeps the backing it has open. */
 	int (*set_backing)(struct blk *b, const char *backing,
 			   const char *backing_format, struct error *e);
+	/* Gives up all that the image holds, so that its backing shows. */
+	int (*make_empty)(struct blk *b, struct error *e);
 	/* What `info` prints of the format, under the peers' names: an object
 	 * with "cluster-size" (optional), "dirty", and "data". */
 	struct json_object *(*info)(struct blk *b);

@@ -26,6 +26,11 @@ int qcow2_create(struct blk_ctx *ctx, const struct blk_create *create,
 /* The slot of struct blk_format. */
 struct json_object *qcow2_info(struct blk *b);
 
+/* The slots of struct blk_format; backing.c. */
+int qcow2_set_backing(struct blk *b, const char *backing,
+		      const char *backing_format, struct error *e);
+int qcow2_make_empty(struct blk *b, struct error *e);
+
 /* Gives every cluster of guest bytes [off, end) that has none space of its own;
  * FALLOC and FULL also make the host hold it. */
 int qcow2_preallocate(struct blk *b, uint64_t off, uint64_t end,

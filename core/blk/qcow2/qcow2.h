@@ -241,6 +241,8 @@ uint64_t qcow2_l1_for(const struct qcow2 *s, uint64_t len);
 
 /* ---- resize.c ---- */
 
+/* [lock] The file ends where its last used cluster does. */
+int qcow2_cut_file(struct qcow2 *s);
 /* The driver's slot. */
 int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 		   bool allow_shrink, struct error *e);

@@ -8,8 +8,7 @@
 #include "core/blk/qcow2/options.h"
 #include "core/error.h"
 
-/* [lock] The file ends where its last used cluster does. */
-static int cut_file(struct qcow2 *s)
+int qcow2_cut_file(struct qcow2 *s)
 {
 	uint64_t c =
 		(s->b->file->len + s->cluster_len - 1) >> s->h.cluster_bits;
@@ -47,7 +46,7 @@ static int shrink(struct qcow2 *s, uint64_t len, struct error *e)
 	while (!ret && s->frees.nr)
 		ret = qcow2_write_meta(s, true);
 	if (!ret)
-		ret = cut_file(s);
+		ret = qcow2_cut_file(s);
 	return ret;
 }
 
