@@ -287,6 +287,29 @@ struct blk *blk_open(struct blk_ctx *ctx, const struct blk_options *o,
 	return b;
 }
 
+int blk_set_write(struct blk *b, bool write, struct error *e)
+{
+	int ret = 0;
+
+	if (b->write == write)
+		return 0;
+	if (!write) {
+		ret = blk_flush(b);
+		if (ret)
+			return error_errno(e, -ret, "'%s'", b->name);
+		b->write = false;
+	}
+	if (b->drv->set_write)
+		ret = b->drv->set_write(b, write, e);
+	if (!ret && b->data_file)
+		ret = blk_set_write(b->data_file, write, e);
+	if (!ret && b->file)
+		ret = blk_set_write(b->file, write, e);
+	if (!ret)
+		b->write = write;
+	return ret;
+}
+
 struct blk *blk_ref(struct blk *b)
 {
 	b->refs++;

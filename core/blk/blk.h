@@ -71,6 +71,9 @@ enum blk_prealloc {
  * a format's create; nbd:// names an export that exists already. */
 int blk_make_file(struct blk_ctx *ctx, const char *path, uint64_t len,
 		  enum blk_prealloc mode, struct error *e);
+/* [co] Lets an image that is open for reading be written, as `commit` does
+ * with a backing file, and ends that again (after a flush). */
+int blk_set_write(struct blk *b, bool write, struct error *e);
 struct blk *blk_ref(struct blk *b);
 /* [co] Drops a reference; the last one flushes and closes. 0 or the -errno of
  * the last flush. NULL is fine. */

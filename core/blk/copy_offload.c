@@ -11,10 +11,18 @@
 #include "core/blk/blk.h"
 #include "core/blk/co.h"
 
+#define MAX_INPUTS 16 /* of a backing chain; others are read and written */
+
 struct copy_offload {
 	struct blk *source, *dest;
-	struct blk *file; /* that in_fd is of */
-	int in_fd, out_fd;
+	int out_fd;
+	/* The source's files, open until the end: a worker may be reading any
+	 * of them while another range needs the next. */
+	struct input {
+		struct blk *file;
+		int fd;
+	} inputs[MAX_INPUTS];
+	int nr_inputs;
 };
 
 struct call {
@@ -40,7 +48,6 @@ struct copy_offload *copy_offload_open(struct blk *source, struct blk *dest)
 		return NULL;
 	o->source = source;
 	o->dest = dest;
-	o->in_fd = -1;
 	o->out_fd = open(blk_name(out), O_WRONLY | O_CLOEXEC);
 	if (o->out_fd >= 0)
 		return o;
@@ -52,8 +59,8 @@ void copy_offload_close(struct copy_offload *o)
 {
 	if (!o)
 		return;
-	if (o->in_fd >= 0)
-		close(o->in_fd);
+	for (int i = 0; i < o->nr_inputs; i++)
+		close(o->inputs[i].fd);
 	close(o->out_fd);
 	free(o);
 }
@@ -84,19 +91,21 @@ static int copy_call(void *arg)
 	return 0;
 }
 
-/* in_fd of the file that holds the bytes. */
-static int use_file(struct copy_offload *o, struct blk *file)
+/* A descriptor of the file that holds the bytes, or -errno. */
+static int fd_of(struct copy_offload *o, struct blk *file)
 {
-	if (o->file == file)
-		return 0;
-	if (o->in_fd >= 0)
-		close(o->in_fd);
-	o->file = NULL;
-	o->in_fd = open(blk_name(file), O_RDONLY | O_CLOEXEC);
-	if (o->in_fd < 0)
+	int fd;
+
+	for (int i = 0; i < o->nr_inputs; i++)
+		if (o->inputs[i].file == file)
+			return o->inputs[i].fd;
+	if (o->nr_inputs == MAX_INPUTS)
+		return -ENOTSUP;
+	fd = open(blk_name(file), O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		return -errno;
-	o->file = file;
-	return 0;
+	o->inputs[o->nr_inputs++] = (struct input){file, fd};
+	return fd;
 }
 
 int copy_offload_range(struct copy_offload *o, uint64_t off, uint64_t to,
@@ -114,10 +123,10 @@ int copy_offload_range(struct copy_offload *o, uint64_t off, uint64_t to,
 		if (!n || !(ret & BLK_STATUS_OFFSET_VALID) ||
 		    (ret & BLK_STATUS_COMPRESSED) || !file || !is_plain(file))
 			return -ENOTSUP;
-		ret = use_file(o, file);
-		if (ret)
+		ret = fd_of(o, file);
+		if (ret < 0)
 			return ret;
-		c = (struct call){o->in_fd, o->out_fd, map, to, n};
+		c = (struct call){ret, o->out_fd, map, to, n};
 		ret = co_worker(blk_ctx_of(o->dest), copy_call, &c);
 		if (ret)
 			return ret;

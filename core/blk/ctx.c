@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/file/aio.h"
 #include "core/blk/worker.h"
 #include "core/error.h"
 
@@ -43,6 +44,7 @@ void blk_ctx_destroy(struct blk_ctx *ctx)
 {
 	if (!ctx)
 		return;
+	file_aio_fini(ctx);
 	worker_pool_destroy(ctx->workers);
 	co_pool_fini(ctx);
 	free(ctx->backing_folders);

@@ -10,7 +10,7 @@
 #include "core/blk/co.h"
 #include "core/loop.h"
 
-struct aio;
+struct file_aio;
 struct worker_pool;
 
 struct blk_ctx {
@@ -23,7 +23,7 @@ struct blk_ctx {
 	unsigned nr_pool;
 	struct co *ready, *ready_last;
 	struct loop_work ready_work;
-	struct aio *aio[BLK_NR_AIO]; /* made when first asked for */
+	struct file_aio *aio[BLK_NR_AIO]; /* made when first asked for */
 };
 
 /* Runs woken coroutines; the context's ready_work. */

@@ -33,6 +33,23 @@ int iov_slice(const struct iovec *iov, int nr, size_t skip, size_t len,
 	return n;
 }
 
+int iov_first(const struct iovec *iov, int nr, size_t skip, struct iovec *out,
+	      int room)
+{
+	int n = 0;
+
+	for (int i = 0; i < nr && n < room; i++) {
+		if (skip >= iov[i].iov_len) {
+			skip -= iov[i].iov_len;
+			continue;
+		}
+		out[n++] = (struct iovec){(char *)iov[i].iov_base + skip,
+					  iov[i].iov_len - skip};
+		skip = 0;
+	}
+	return n;
+}
+
 /* Calls fn for each contiguous piece of [skip, skip + len). */
 static void walk(const struct iovec *iov, int nr, size_t skip, size_t len,
 		 void (*fn)(void *piece, size_t len, size_t at, void *arg),

@@ -209,7 +209,9 @@ struct blk *img_try_open(struct img_tool *t, const struct img_source *s,
 	o = parsed;
 	if (s->format)
 		o.format = s->format;
-	if (s->cache && !img_cache_mode(s->cache, &o)) {
+	/* What the image's own options ask for stays. */
+	if (s->cache && !(o.direct || o.no_flush) &&
+	    !img_cache_mode(s->cache, &o)) {
 		error_set(e, -EINVAL, "Invalid cache option: %s", s->cache);
 		goto out;
 	}

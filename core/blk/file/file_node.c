@@ -4,19 +4,27 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/blk/ctx.h"
 #include "core/blk/driver.h"
+#include "core/blk/file/aio.h"
+#include "core/blk/file/host.h"
 #include "core/blk/iov.h"
 #include "core/error.h"
+#include "core/log.h"
 
 #define FIRST_BLOCK 4096
+#define BOUNCE_LEN  (1u << 20)
+#define PIECES	    64
 
 struct file_node {
-	int fd;
+	struct host_file host;
+	struct file_aio *aio;
 	/* The extent that was asked for last; empty after a write. */
 	uint64_t extent_off, extent_end;
 	uint64_t generation; /* of writes */
@@ -26,10 +34,7 @@ struct file_node {
 /* A system call on its way to a worker. */
 struct call {
 	int fd;
-	bool is_write;
 	uint64_t off, len;
-	const struct iovec *iov;
-	int nr;
 	int mode; /* of fallocate, or an enum blk_prealloc */
 	bool is_hole;
 };
@@ -48,87 +53,114 @@ static int file_grow(struct blk *b, uint64_t len)
 {
 	struct file_node *f = b->priv;
 
-	return pwrite(f->fd, "", 1, len - 1) == 1 ? 0 : -errno;
+	return pwrite(f->host.fd, "", 1, len - 1) == 1 ? 0 : -errno;
 }
 
-static int transfer(void *arg)
+/* Moves all bytes; what lies past the end of the host's file reads as zeroes. */
+static int move_all(struct blk *b, bool write, uint64_t off, uint64_t len,
+		    const struct iovec *iov, int nr)
 {
-	struct call *c = arg;
+	struct file_node *f = b->priv;
 	uint64_t done = 0;
 
-	while (done < c->len) {
-		struct iovec part[64];
-		int nr = 0;
-		size_t skip = done;
-		ssize_t n;
+	while (done < len) {
+		struct iovec few[PIECES];
+		const struct iovec *part = iov;
+		int n = nr;
+		ssize_t moved;
 
-		for (int i = 0; i < c->nr && nr < 64; i++) {
-			if (skip >= c->iov[i].iov_len) {
-				skip -= c->iov[i].iov_len;
-				continue;
-			}
-			part[nr].iov_base = (char *)c->iov[i].iov_base + skip;
-			part[nr++].iov_len = c->iov[i].iov_len - skip;
-			skip = 0;
+		if (done || nr > PIECES) {
+			n = iov_first(iov, nr, done, few, PIECES);
+			part = few;
 		}
-		n = c->is_write ? pwritev(c->fd, part, nr, c->off + done)
-				: preadv(c->fd, part, nr, c->off + done);
-		if (n < 0 && errno == EINTR)
+		moved = f->aio->class->move(f->aio, f->host.fd, write, part, n,
+					    off + done);
+		if (moved == -EINTR || moved == -EAGAIN)
 			continue;
-		if (n < 0)
-			return -errno;
-		if (!n && c->is_write)
+		if (moved < 0)
+			return moved;
+		if (!moved && write)
 			return -ENOSPC;
-		if (!n) {
-			iov_zero(c->iov, c->nr, done, c->len - done);
+		if (!moved) {
+			iov_zero(iov, nr, done, len - done);
 			break;
 		}
-		done += n;
+		done += moved;
+		/* A short read that ends between blocks is the file's end. */
+		if (!write && done < len && done & (b->align - 1)) {
+			iov_zero(iov, nr, done, len - done);
+			break;
+		}
 	}
 	return 0;
+}
+
+static bool is_memory_aligned(const struct blk *b, const struct iovec *iov,
+			      int nr)
+{
+	uintptr_t bits = 0;
+
+	for (int i = 0; i < nr; i++)
+		bits |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
+	return !(bits & (b->align - 1));
+}
+
+/* O_DIRECT wants memory aligned as the disk is. */
+static int move_bounced(struct blk *b, bool write, uint64_t off, uint64_t len,
+			const struct iovec *iov, int nr)
+{
+	uint64_t part = len < BOUNCE_LEN ? len : BOUNCE_LEN, done = 0;
+	void *buf;
+	int ret = 0;
+
+	if (posix_memalign(&buf, 4096, part))
+		return -ENOMEM;
+	for (; done < len && !ret; done += part) {
+		struct iovec v = {buf, part < len - done ? part : len - done};
+
+		if (write)
+			iov_to_buf(iov, nr, done, buf, v.iov_len);
+		ret = move_all(b, write, off + done, v.iov_len, &v, 1);
+		if (!ret && !write)
+			iov_from_buf(iov, nr, done, buf, v.iov_len);
+	}
+	free(buf);
+	return ret;
+}
+
+static int move(struct blk *b, bool write, uint64_t off, uint64_t len,
+		const struct iovec *iov, int nr)
+{
+	if (b->align > 1 && !is_memory_aligned(b, iov, nr))
+		return move_bounced(b, write, off, len, iov, nr);
+	return move_all(b, write, off, len, iov, nr);
 }
 
 static int file_readv(struct blk *b, uint64_t off, uint64_t len,
 		      const struct iovec *iov, int nr)
 {
-	struct file_node *f = b->priv;
-	struct call c = {
-		.fd = f->fd, .off = off, .len = len, .iov = iov, .nr = nr};
-
-	return co_worker(b->ctx, transfer, &c);
+	return move(b, false, off, len, iov, nr);
 }
 
 static int file_writev(struct blk *b, uint64_t off, uint64_t len,
 		       const struct iovec *iov, int nr, unsigned flags)
 {
-	struct file_node *f = b->priv;
-	struct call c = {.fd = f->fd,
-			 .is_write = true,
-			 .off = off,
-			 .len = len,
-			 .iov = iov,
-			 .nr = nr};
-
-	int ret = co_worker(b->ctx, transfer, &c);
+	int ret = move(b, true, off, len, iov, nr);
 
 	(void)flags;
 	forget_extent(b);
 	return ret;
 }
 
-static int sync_call(void *arg)
-{
-	struct call *c = arg;
-
-	return fdatasync(c->fd) ? -errno : 0;
-}
-
 static int file_flush(struct blk *b)
 {
 	struct file_node *f = b->priv;
-	struct call c = {.fd = f->fd};
+	int ret;
 
-	return co_worker(b->ctx, sync_call, &c);
+	do
+		ret = f->aio->class->sync(f->aio, f->host.fd);
+	while (ret == -EINTR || ret == -EAGAIN);
+	return ret;
 }
 
 /* ---- holes ---- */
@@ -143,7 +175,8 @@ static int allocate_call(void *arg)
 static int allocate(struct blk *b, int mode, uint64_t off, uint64_t len)
 {
 	struct file_node *f = b->priv;
-	struct call c = {.fd = f->fd, .off = off, .len = len, .mode = mode};
+	struct call c = {
+		.fd = f->host.fd, .off = off, .len = len, .mode = mode};
 	int ret = co_worker(b->ctx, allocate_call, &c);
 
 	return ret == -EOPNOTSUPP || ret == -ENODEV || ret == -EINVAL ? -ENOTSUP
@@ -211,7 +244,7 @@ static int file_status(struct blk *b, uint64_t off, uint64_t len,
 	*map = off;
 	*file = b;
 	if (off < f->extent_off || off >= f->extent_end) {
-		struct call c = {.fd = f->fd, .off = off};
+		struct call c = {.fd = f->host.fd, .off = off};
 
 		if (co_worker(b->ctx, seek_call, &c) || c.len <= off) {
 			*pnum = len;
@@ -255,7 +288,7 @@ static int file_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 			 bool allow_shrink, struct error *e)
 {
 	struct file_node *f = b->priv;
-	struct call c = {.fd = f->fd, .off = b->len, .mode = mode};
+	struct call c = {.fd = f->host.fd, .off = b->len, .mode = mode};
 	int ret;
 
 	if (len < b->len && !allow_shrink)
@@ -277,36 +310,71 @@ static int file_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 					   "'%s'",
 					   b->name);
 	}
-	if (ftruncate(f->fd, len))
+	if (ftruncate(f->host.fd, len))
 		return error_errno(e, errno, "Failed to resize '%s'", b->name);
 	return 0;
+}
+
+struct opening {
+	struct file_node *f;
+	const struct blk_options *o;
+	struct error *e;
+};
+
+static int open_call(void *arg)
+{
+	struct opening *a = arg;
+
+	return host_file_open(&a->f->host, a->o->path, a->o->write,
+			      a->o->direct, !a->o->no_lock, a->e);
 }
 
 static int file_open(struct blk *b, const struct blk_options *o,
 		     struct error *e)
 {
 	struct file_node *f = b->priv;
-	struct stat st;
-	int flags = (o->write ? O_RDWR : O_RDONLY) | O_CLOEXEC;
+	struct opening a = {f, o, e};
+	int ret = 0;
 
-	f->fd = open(o->path, flags);
-	if (f->fd < 0)
-		return error_errno(e, errno, "Could not open '%s'", o->path);
-	if (fstat(f->fd, &st) ||
-	    (S_ISBLK(st.st_mode) && ioctl(f->fd, BLKGETSIZE64, &b->len))) {
-		close(f->fd);
-		return error_errno(e, errno, "Could not size '%s'", o->path);
-	}
-	if (!S_ISBLK(st.st_mode))
-		b->len = st.st_size;
+	f->aio = file_aio_get(b->ctx, o->aio, e);
+	if (!f->aio)
+		return -EINVAL;
+	if (f->aio->class->needs_direct && !o->direct)
+		return error_set(e, -EINVAL,
+				 "aio=native was specified for '%s', but it "
+				 "needs O_DIRECT; choose cache none or "
+				 "directsync, or aio threads or io_uring",
+				 o->path);
+	ret = co_worker(b->ctx, open_call, &a);
+	if (ret)
+		return ret;
+	b->len = f->host.len;
+	b->align = f->host.align;
 	return 0;
 }
 
 static void file_close(struct blk *b)
 {
 	struct file_node *f = b->priv;
+	struct stat st;
 
-	close(f->fd);
+	/* O_DIRECT writes whole blocks: what they added to a file of odd
+	 * length goes again. */
+	if (b->write && b->align > 1 && !f->host.is_device &&
+	    !fstat(f->host.fd, &st) && (uint64_t)st.st_size > b->len &&
+	    (uint64_t)st.st_size - b->len < b->align &&
+	    ftruncate(f->host.fd, b->len))
+		log_write(b->ctx->log, LOG_LEVEL_WARN, "disk",
+			  "'%s' stays longer than it was: %s", b->name,
+			  strerror(errno));
+	host_file_close(&f->host);
+}
+
+static int file_set_write(struct blk *b, bool write, struct error *e)
+{
+	struct file_node *f = b->priv;
+
+	return host_file_reopen(&f->host, b->name, write, e);
 }
 
 const struct blk_driver blk_file_driver = {
@@ -314,6 +382,7 @@ const struct blk_driver blk_file_driver = {
 	.priv_len = sizeof(struct file_node),
 	.open = file_open,
 	.close = file_close,
+	.set_write = file_set_write,
 	.readv = file_readv,
 	.writev = file_writev,
 	.write_zeroes = file_write_zeroes,

@@ -1,0 +1,28 @@
+/*
+ * host: opening and locking a file of the host.
+ * Thread rule: [any]; the calls sleep.
+ */
+#ifndef CORE_BLK_FILE_HOST_H
+#define CORE_BLK_FILE_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct error;
+
+struct host_file {
+	int fd, lock_fd; /* lock_fd -1: not locked */
+	bool direct, is_device;
+	uint64_t len;	/* bytes */
+	unsigned align; /* of requests and memory, 1 without O_DIRECT */
+};
+
+/* 0, or -errno with a sentence that names the path and what would work. */
+int host_file_open(struct host_file *f, const char *path, bool write,
+		   bool direct, bool lock, struct error *e);
+void host_file_close(struct host_file *f);
+/* Opens it again for writing (or reading only), with the locks of that. */
+int host_file_reopen(struct host_file *f, const char *path, bool write,
+		     struct error *e);
+
+#endif
