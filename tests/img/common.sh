@@ -11,6 +11,7 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/binnacle-img-XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
 failed=0
+blur= # what sed takes out of both outputs, such as times
 
 fail()
 {
@@ -28,11 +29,13 @@ same()
 		(cd $who.d && prepare)
 		if [ $who = ours ]; then tool=$ours; else tool=$theirs; fi
 		status=0
-		(cd $who.d && timeout 60 "$tool" "$@") >$who.out 2>&1 ||
-			status=$?
+		(cd $who.d && timeout 60 "$tool" "$@") >$who.out \
+			2>$who.err || status=$?
+		cat $who.err >>$who.out
 		echo "status $status" >>$who.out
 		sed -i -e 's/^binnacle-img: /qemu-img: /' \
-			-e "s/'binnacle-img --help'/'qemu-img --help'/" $who.out
+			-e "s/'binnacle-img --help'/'qemu-img --help'/" \
+			-e "$blur" $who.out
 	done
 	cmp -s ours.out theirs.out || {
 		fail "$*"

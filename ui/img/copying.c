@@ -159,8 +159,9 @@ bool img_size_arg(struct img_tool *t, const char *what, const char *text,
 	if (!ret && *out <= INT64_MAX)
 		return true;
 	if (ret != -EINVAL) {
-		img_error(t, "Invalid %s specified! Must be less than 8 EiB!",
-			  what);
+		img_error(t,
+			  "Invalid %s specified. Must be between 0 and %lld.",
+			  what, (long long)INT64_MAX);
 		return false;
 	}
 	img_error(t,
