@@ -21,7 +21,8 @@
 #include "core/error.h"
 #include "core/world.h"
 
-#define LOOP_BATCH 32
+#define LOOP_BATCH    32
+#define POSTED_ROUNDS 8
 
 struct loop {
 	char name[16];
@@ -32,6 +33,7 @@ struct loop {
 	pthread_t thread;
 	int started; /* atomic */
 	bool stopping;
+	bool running; /* inside callbacks; the loop's thread alone */
 	struct loop_work stop_work;
 	struct loop_work *posted; /* atomic; newest first */
 
@@ -102,9 +104,11 @@ void loop_post(struct loop *loop, struct loop_work *work)
 	} while (!__atomic_compare_exchange_n(&loop->posted, &head, work, true,
 					      __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
-	/* Only the first of a batch needs to wake the loop. */
-	if (!head && write(loop->event_fd, &one, sizeof(one)) < 0 &&
-	    errno != EAGAIN)
+	/* Only the first of a batch needs to wake the loop, and nobody while
+	 * the loop itself runs callbacks: it looks before it sleeps. */
+	if (head || (loop_is_current(loop) && loop->running))
+		return;
+	if (write(loop->event_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		return;
 }
 
@@ -129,14 +133,11 @@ static void run_posted(struct loop *loop)
 	}
 }
 
+/* Edge triggered, so never read: each write wakes the loop once. */
 static void on_event_fd(void *arg, uint32_t events)
 {
-	struct loop *loop = arg;
-	uint64_t n;
-
+	(void)arg;
 	(void)events;
-	if (read(loop->event_fd, &n, sizeof(n)) == sizeof(n))
-		run_posted(loop);
 }
 
 struct loop_call_state {
@@ -290,6 +291,21 @@ static void run_batch(struct loop *loop)
 	loop->batch_len = 0;
 }
 
+/* What callbacks post meanwhile runs too, but other events get their turn. */
+static void run_all_posted(struct loop *loop)
+{
+	uint64_t one = 1;
+
+	for (int i = 0; i < POSTED_ROUNDS; i++) {
+		if (!__atomic_load_n(&loop->posted, __ATOMIC_RELAXED))
+			return;
+		run_posted(loop);
+	}
+	if (__atomic_load_n(&loop->posted, __ATOMIC_RELAXED) &&
+	    write(loop->event_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
 static void *loop_thread(void *arg)
 {
 	struct loop *loop = arg;
@@ -303,12 +319,16 @@ static void *loop_thread(void *arg)
 			continue;
 		if (loop->world)
 			world_enter(loop->world, &loop->member);
-		/* Nothing is lost: watches are level triggered. */
+		loop->running = true;
+		/* Nothing is lost: watches are level triggered, and posted
+		 * work is looked for in any case. */
 		if (__atomic_load_n(&loop->removals, __ATOMIC_ACQUIRE) ==
 		    seen) {
 			loop->batch_len = n;
 			run_batch(loop);
 		}
+		run_all_posted(loop);
+		loop->running = false;
 		if (loop->world)
 			world_leave(loop->world, &loop->member);
 	}
@@ -327,7 +347,7 @@ static int open_descriptors(struct loop *loop)
 		return -errno;
 	loop->event_watch = (struct loop_fd){
 		.fd = loop->event_fd,
-		.events = EPOLLIN,
+		.events = EPOLLIN | EPOLLET,
 		.fn = on_event_fd,
 		.arg = loop,
 	};

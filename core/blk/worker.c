@@ -106,6 +106,8 @@ void worker_pool_destroy(struct worker_pool *p)
 
 void worker_submit(struct worker_pool *p, struct worker_job *job)
 {
+	bool wake;
+
 	pthread_mutex_lock(&p->lock);
 	job->next = NULL;
 	if (p->first)
@@ -117,6 +119,9 @@ void worker_submit(struct worker_pool *p, struct worker_job *job)
 	/* A failure to add one leaves the work to those that are there. */
 	if (p->nr_queued > p->nr_idle && p->nr_threads < p->max)
 		add_thread_locked(p);
-	pthread_cond_signal(&p->work);
+	wake = p->nr_idle;
 	pthread_mutex_unlock(&p->lock);
+	/* Nobody sleeps: the next to finish takes it. */
+	if (wake)
+		pthread_cond_signal(&p->work);
 }
