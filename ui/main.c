@@ -9,8 +9,8 @@
 #include "ui/session/session.h"
 
 static const struct command *const commands[] = {
-	&command_run,  &command_demo,	 &command_attach,
-	&command_list, &command_command, &command_img,
+	&command_run,	  &command_demo, &command_attach, &command_list,
+	&command_command, &command_img,	 &command_io,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

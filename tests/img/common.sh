@@ -1,6 +1,6 @@
 # Shared by the scripts here: each compares the image tool with the one that
-# Debian ships.  $1: our program.  Sourced, with set -eu.
-ours=$1
+# Debian ships.  $1: the folder of our programs.  Sourced, with set -eu.
+ours=$1/binnacle-img
 theirs=$(command -v qemu-img || true)
 theirs_io=$(command -v qemu-io || true)
 if [ -z "$theirs" ] || [ -z "$theirs_io" ]; then

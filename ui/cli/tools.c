@@ -1,6 +1,7 @@
 /* The commands that need no machine: they hand over to the disk tools. */
 #include "ui/cli/cli.h"
 #include "ui/img/img.h"
+#include "ui/io/io.h"
 
 static int run_img(int argc, char **argv)
 {
@@ -12,5 +13,18 @@ const struct command command_img = {
 	.args = "COMMAND [OPTION...]",
 	.summary = "makes, converts, checks and describes disk images",
 	.run = run_img,
+	.help = "",
+};
+
+static int run_io(int argc, char **argv)
+{
+	return io_main("binnacle io", argc, argv);
+}
+
+const struct command command_io = {
+	.name = "io",
+	.args = "[OPTION...] [-c COMMAND]... [FILE]",
+	.summary = "reads, writes and examines a disk image by commands",
+	.run = run_io,
 	.help = "",
 };

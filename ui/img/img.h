@@ -81,6 +81,8 @@ struct img_source {
 	const char *path, *format; /* format NULL: found by probing */
 	const char *cache;	   /* "writeback" ...; NULL: writeback */
 	const char *snapshot;
+	enum blk_aio aio;
+	bool discard; /* frees space on the host */
 	bool image_opts, share, write, no_backing, check, quiet;
 };
 
@@ -99,6 +101,8 @@ const struct blk_format *img_format(struct img_tool *t, const char *path,
 
 /* JSON in the layout of the tool's peers: four blanks a level. */
 void img_json_print(struct json_object *o);
+/* For people: "key: value" lines, dashes as blanks. */
+void img_json_print_human(struct json_object *o, int level);
 /* "human" or "json"; prints why not and returns false. */
 bool img_output_parse(struct img_tool *t, const char *text, bool *json);
 

@@ -114,47 +114,6 @@ static struct facts gather(struct blk *b)
 
 /* ---- for people ---- */
 
-static void print_value(struct json_object *v, int level);
-
-static void print_members(struct json_object *o, int level)
-{
-	json_object_object_foreach(o, key, v)
-	{
-		bool nested = json_object_is_type(v, json_type_object) ||
-			      json_object_is_type(v, json_type_array);
-
-		printf("%*s", level * 4, "");
-		for (const char *p = key; *p; p++)
-			putchar(*p == '-' ? ' ' : *p);
-		printf(":%c", nested ? '\n' : ' ');
-		print_value(v, level + 1);
-	}
-}
-
-static void print_value(struct json_object *v, int level)
-{
-	switch (json_object_get_type(v)) {
-	case json_type_object:
-		print_members(v, level);
-		break;
-	case json_type_array:
-		for (size_t i = 0; i < json_object_array_length(v); i++) {
-			struct json_object *x = json_object_array_get_idx(v, i);
-
-			if (json_object_is_type(x, json_type_object)) {
-				printf("%*s[%zu]:\n", level * 4, "", i);
-				print_value(x, level + 1);
-			} else {
-				printf("%*s[%zu]: ", level * 4, "", i);
-				print_value(x, level);
-			}
-		}
-		break;
-	default:
-		printf("%s\n", json_object_get_string(v));
-	}
-}
-
 static void print_human(struct blk *b, const struct facts *f)
 {
 	const char *backing = text_of(f->o, "backing-filename");
@@ -186,7 +145,7 @@ static void print_human(struct blk *b, const struct facts *f)
 	img_snapshots_print(b, "Snapshot list:\n");
 	if (f->data) {
 		printf("Format specific information:\n");
-		print_members(f->data, 1);
+		img_json_print_human(f->data, 1);
 	}
 }
 

@@ -219,6 +219,9 @@ struct blk *img_try_open(struct img_tool *t, const struct img_source *s,
 	o.no_lock = o.no_lock || s->share;
 	o.no_backing = o.no_backing || s->no_backing;
 	o.check = s->check;
+	if (s->aio)
+		o.aio = s->aio;
+	o.discard_unmap = o.discard_unmap || s->discard;
 	if (s->snapshot)
 		o.snapshot = s->snapshot;
 	b = blk_open(t->ctx, &o, e);
@@ -329,6 +332,49 @@ void img_json_print(struct json_object *o)
 {
 	print_value(o, 0);
 	printf("\n");
+}
+
+/* ---- for people ---- */
+
+static void human_value(struct json_object *v, int level);
+
+void img_json_print_human(struct json_object *o, int level)
+{
+	json_object_object_foreach(o, key, v)
+	{
+		bool nested = json_object_is_type(v, json_type_object) ||
+			      json_object_is_type(v, json_type_array);
+
+		printf("%*s", level * 4, "");
+		for (const char *p = key; *p; p++)
+			putchar(*p == '-' ? ' ' : *p);
+		printf(":%c", nested ? '\n' : ' ');
+		human_value(v, level + 1);
+	}
+}
+
+static void human_value(struct json_object *v, int level)
+{
+	switch (json_object_get_type(v)) {
+	case json_type_object:
+		img_json_print_human(v, level);
+		break;
+	case json_type_array:
+		for (size_t i = 0; i < json_object_array_length(v); i++) {
+			struct json_object *x = json_object_array_get_idx(v, i);
+
+			if (json_object_is_type(x, json_type_object)) {
+				printf("%*s[%zu]:\n", level * 4, "", i);
+				human_value(x, level + 1);
+			} else {
+				printf("%*s[%zu]: ", level * 4, "", i);
+				human_value(x, level);
+			}
+		}
+		break;
+	default:
+		printf("%s\n", json_object_get_string(v));
+	}
 }
 
 bool img_output_parse(struct img_tool *t, const char *text, bool *json)
