@@ -15,6 +15,7 @@
 #include "core/error.h"
 
 #define DEPTH 256
+#define BATCH 8
 
 struct native {
 	struct file_aio aio; /* first */
@@ -87,6 +88,9 @@ static ssize_t run(struct native *n, struct request *r)
 	r->co = co_self();
 	n->nr_busy++;
 	n->queued[n->nr_queued++] = &r->iocb;
+	/* A device that waits for a whole turn's requests stands idle. */
+	if (n->nr_queued >= BATCH)
+		submit_queued(n);
 	loop_post(n->aio.ctx->loop, &n->submit);
 	while (!r->done)
 		co_yield ();

@@ -14,6 +14,7 @@
 #include "core/error.h"
 
 #define DEPTH 256
+#define BATCH 8
 
 struct uring {
 	struct file_aio aio; /* first */
@@ -76,6 +77,9 @@ static int run(struct uring *u, struct request *r, struct io_uring_sqe *sqe)
 	r->co = co_self();
 	io_uring_sqe_set_data(sqe, r);
 	u->nr_busy++;
+	/* A device that waits for a whole turn's requests stands idle. */
+	if (io_uring_sq_ready(&u->ring) >= BATCH)
+		io_uring_submit(&u->ring);
 	loop_post(u->aio.ctx->loop, &u->submit);
 	while (!r->done)
 		co_yield ();
