@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,11 +84,101 @@ static void chains(void **state)
 	}
 }
 
+/* Counts how often it is asked; priv is the counter. */
+static int counting_status(struct blk *b, uint64_t off, uint64_t len,
+			   uint64_t *n, uint64_t *map, struct blk **file)
+{
+	(void)off;
+	(void)map;
+	(void)file;
+	++*(int *)b->priv;
+	*n = len;
+	return BLK_STATUS_DATA;
+}
+
+static const struct blk_driver counting = {.name = "counting",
+					   .status = counting_status};
+
+/* Zeroes that the top layer knows of need no look below (B08). */
+static void known_zeroes_stop_the_walk(void **state)
+{
+	uint8_t unallocated[64] = {0};
+	int asked = 0, depth;
+	struct blk base = {.drv = &counting, .priv = &asked, .len = 32};
+	struct blk top = {.drv = &layer,
+			  .priv = unallocated,
+			  .len = 64,
+			  .backing = &base};
+	uint64_t n;
+	int r = blk_status_above(&top, NULL, 32, 32, &n, NULL, NULL, &depth);
+
+	(void)state;
+	assert_int_equal(r, BLK_STATUS_ZERO | BLK_STATUS_EOF);
+	assert_int_equal(n, 32);
+	assert_int_equal(depth, 0);
+	assert_int_equal(asked, 0);
+	/* Before the base's end it has to be asked. */
+	r = blk_status_above(&top, NULL, 0, 16, &n, NULL, NULL, &depth);
+	assert_true(r & BLK_STATUS_DATA);
+	assert_int_equal(depth, 1);
+	assert_int_equal(asked, 1);
+}
+
+static int failing_status(struct blk *b, uint64_t off, uint64_t len,
+			  uint64_t *n, uint64_t *map, struct blk **file)
+{
+	(void)b;
+	(void)off;
+	(void)len;
+	(void)n;
+	(void)map;
+	(void)file;
+	return -EIO;
+}
+
+static const struct blk_driver failing = {.name = "failing",
+					  .status = failing_status};
+
+/* Maps the disk to the file's bytes 1000 and on. */
+static int shifted_status(struct blk *b, uint64_t off, uint64_t len,
+			  uint64_t *n, uint64_t *map, struct blk **file)
+{
+	*n = len;
+	*map = off + 1000;
+	*file = b->file;
+	return BLK_STATUS_DATA | BLK_STATUS_OFFSET_VALID;
+}
+
+static const struct blk_driver shifted = {.name = "shifted",
+					  .status = shifted_status};
+
+/* What the file fails to say is only unknown (B11); what lies past its end
+ * reads as zeroes (B10). */
+static void files_below(void **state)
+{
+	struct blk file = {.drv = &failing, .len = 4096, .is_protocol = true};
+	struct blk b = {.drv = &shifted, .file = &file, .len = 512};
+	uint64_t n, map;
+	int want = BLK_STATUS_DATA | BLK_STATUS_ALLOCATED |
+		   BLK_STATUS_OFFSET_VALID | BLK_STATUS_EOF;
+
+	(void)state;
+	assert_int_equal(blk_status(&b, 0, 512, &n, &map, NULL), want);
+	assert_int_equal(n, 512);
+	assert_int_equal(map, 1000);
+	file.len = 900;
+	assert_int_equal(blk_status(&b, 0, 512, &n, &map, NULL),
+			 want | BLK_STATUS_ZERO);
+	assert_int_equal(n, 512);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ends),
 		cmocka_unit_test(chains),
+		cmocka_unit_test(known_zeroes_stop_the_walk),
+		cmocka_unit_test(files_below),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
