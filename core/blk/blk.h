@@ -1,9 +1,9 @@
 /*
  * blk: a graph of block nodes: file, raw, qcow2, filters.
  *
- * Users of a node see bytes, one size, and ranges with a status.  Drives
- * (drive.h), jobs (job.h), the image tool and the NBD server stand on this
- * header; who writes a node type looks at driver.h.
+ * Users of a node see bytes, one size, and ranges with a status.  The image
+ * tool and the disk exerciser stand on this header; who writes a node type
+ * looks at driver.h.
  *
  * Thread rule: a context and its nodes belong to one loop.  [co]: inside a
  * coroutine of that loop; [any]: any thread; the rest: on the loop.

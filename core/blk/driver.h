@@ -73,8 +73,7 @@ struct blk *blk_open_named(struct blk *b, const char *name, const char *format,
 			   bool write, struct error *e);
 
 extern const struct blk_driver blk_file_driver, blk_raw_driver,
-	blk_qcow2_driver, blk_nbd_driver, blk_throttle_driver, blk_fault_driver,
-	blk_log_driver, blk_volatile_driver;
+	blk_qcow2_driver, blk_nbd_driver;
 
 /* drivers.c: NULL when there is none of that name. */
 const struct blk_driver *blk_driver_find(const char *name);
