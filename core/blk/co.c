@@ -132,7 +132,7 @@ static void co_free(struct co *co)
 /* Runs co_main up to its first jump target. */
 static void prime(struct co *co)
 {
-	ucontext_t entry, here;
+	ucontext_t entry;
 
 	getcontext(&entry);
 	entry.uc_stack.ss_sp = co->stack;
@@ -142,7 +142,7 @@ static void prime(struct co *co)
 		    (unsigned)((uintptr_t)co >> 32), (unsigned)(uintptr_t)co);
 	if (!sigsetjmp(co->caller, 0)) {
 		switch_start(co, true);
-		swapcontext(&here, &entry);
+		setcontext(&entry);
 	}
 	switch_finish(co, false);
 }
