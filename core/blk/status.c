@@ -109,11 +109,15 @@ int blk_status_above(struct blk *b, struct blk *base, uint64_t off,
 			ret = BLK_STATUS_ZERO | BLK_STATUS_ALLOCATED;
 		else if (!(ret & BLK_STATUS_EOF) || !(ret & BLK_STATUS_ZERO))
 			*pnum = n;
+		else if (n < *pnum)
+			ret &= ~BLK_STATUS_OFFSET_VALID;
 	}
 	if (depth)
 		*depth = level;
 	if (ret < 0 || !*pnum)
 		return ret;
+	if (file && !(ret & BLK_STATUS_OFFSET_VALID))
+		*file = NULL;
 	ret &= ~BLK_STATUS_EOF;
 	return ret | (off + *pnum == b->len ? BLK_STATUS_EOF : 0);
 }

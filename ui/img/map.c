@@ -74,9 +74,6 @@ static int ask(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 	if (x->flags < 0)
 		return x->flags;
 	x->present = x->flags & BLK_STATUS_ALLOCATED;
-	/* Who does not decide leaves it to the top. */
-	if (!x->present)
-		x->depth = 0;
 	if (!(x->flags & BLK_STATUS_OFFSET_VALID))
 		x->file = NULL;
 	return x->len ? 0 : -EIO;
