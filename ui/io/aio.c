@@ -132,6 +132,7 @@ static int start(struct io *io, bool write, int argc, char **argv)
 		return -ENOMEM;
 	r->io = io;
 	r->write = write;
+	r->flags = write && io->writethrough ? BLK_FUA : 0;
 	r->pattern = -1;
 	r->report.verb = write ? "wrote" : "read";
 	ret = parse(r, argc, argv);

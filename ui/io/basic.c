@@ -167,8 +167,9 @@ static int info_f(struct io *io, int argc, char **argv)
 
 static int open_f(struct io *io, int argc, char **argv)
 {
-	struct img_source s = {.write = true};
-	int c;
+	struct img_source s = {.write = true, .discard = true};
+	const char *cache = NULL;
+	int c, ret;
 
 	if (io->b) {
 		img_error(&io->tool, "file open already, try 'help close'");
@@ -177,7 +178,7 @@ static int open_f(struct io *io, int argc, char **argv)
 	while ((c = getopt(argc, argv, "snCro:kt:d:U")) != -1) {
 		switch (c) {
 		case 'n':
-			s.cache = "none";
+			cache = "none";
 			break;
 		case 'r':
 			s.write = false;
@@ -186,7 +187,7 @@ static int open_f(struct io *io, int argc, char **argv)
 			s.aio = BLK_AIO_NATIVE;
 			break;
 		case 't':
-			s.cache = strdup(optarg);
+			cache = optarg;
 			break;
 		case 'd':
 			s.discard = !strcmp(optarg, "unmap") ||
@@ -194,7 +195,7 @@ static int open_f(struct io *io, int argc, char **argv)
 			break;
 		case 'o':
 			s.image_opts = true;
-			s.path = strdup(optarg);
+			s.path = optarg;
 			break;
 		case 'U':
 			s.share = true;
@@ -204,15 +205,20 @@ static int open_f(struct io *io, int argc, char **argv)
 			return -EINVAL;
 		}
 	}
-	/* Kept for the life of the program: a name or two. */
 	if (optind == argc - 1 && !s.path)
-		s.path = strdup(argv[optind]);
+		s.path = argv[optind];
 	if (!s.path) {
 		io_print_usage(io_find("open"));
 		return -EINVAL;
 	}
 	io->source = s;
-	return io_open(io);
+	io->writethrough = true;
+	if (cache)
+		io_set_cache(io, cache);
+	ret = io_open(io);
+	/* These words are the command line's. */
+	io->source.path = io->source.cache = NULL;
+	return ret;
 }
 
 static int close_f(struct io *io, int argc, char **argv)

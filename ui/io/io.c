@@ -148,6 +148,13 @@ void io_dump(const void *buf, size_t len, uint64_t off)
 
 /* ---- the image ---- */
 
+void io_set_cache(struct io *io, const char *mode)
+{
+	io->source.cache = mode;
+	io->writethrough =
+		!strcmp(mode, "writethrough") || !strcmp(mode, "directsync");
+}
+
 int io_open(struct io *io)
 {
 	struct error e = {0};
@@ -416,10 +423,10 @@ static bool take_option(struct session *s, int c, int *status)
 		io->source.write = false;
 		return true;
 	case 'n':
-		io->source.cache = "none";
+		io_set_cache(io, "none");
 		return true;
 	case 't':
-		io->source.cache = optarg;
+		io_set_cache(io, optarg);
 		return true;
 	case 'm':
 		io->misalign = true;
@@ -464,7 +471,9 @@ static bool take_option(struct session *s, int c, int *status)
 
 int io_main(const char *program, int argc, char **argv)
 {
-	struct io io = {.tool.program = program, .source.write = true};
+	struct io io = {.tool.program = program,
+			.source = {.write = true, .discard = true},
+			.writethrough = true};
 	struct session s = {.io = &io,
 			    .folders = getenv("BINNACLE_BACKING_FOLDERS")};
 	int c, status = 0;

@@ -14,8 +14,8 @@
 struct io {
 	struct img_tool tool;
 	struct img_source source; /* what `open` and the command line asked */
-	struct blk_options extra; /* aio, discard */
 	struct blk *b;		  /* NULL: none open */
+	bool writethrough; /* each write is made stable: unless -t or -n */
 	bool misalign, quit;
 	unsigned nr_aio;   /* requests in the background */
 	struct co *waiter; /* for nr_aio to become 0 */
@@ -38,6 +38,8 @@ const struct io_command *io_find(const char *name);
 /* "name args -- summary". */
 void io_print_usage(const struct io_command *c);
 
+/* "writeback" and so on; mode is kept. */
+void io_set_cache(struct io *io, const char *mode);
 /* Opens what io->source says; prints why not. */
 int io_open(struct io *io);
 /* Waits for the background, then closes: 0 or -errno of the last flush. */

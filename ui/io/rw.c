@@ -251,9 +251,10 @@ static int run_read(struct io *io, struct request *r)
 	return finish(io, r, "read", ret);
 }
 
-static unsigned flags_of(const struct request *r)
+static unsigned flags_of(const struct io *io, const struct request *r)
 {
-	return (r->fua ? BLK_FUA : 0) | (r->unmap ? BLK_MAY_UNMAP : 0) |
+	return (r->fua || io->writethrough ? BLK_FUA : 0) |
+	       (r->unmap ? BLK_MAY_UNMAP : 0) |
 	       (r->no_fallback ? BLK_NO_FALLBACK : 0) |
 	       (r->packed ? BLK_COMPRESSED : 0);
 }
@@ -282,10 +283,10 @@ static int run_write(struct io *io, struct request *r)
 		ret = -EIO;
 	else if (r->zeroes)
 		ret = blk_write_zeroes(io->b, r->report.off, r->report.len,
-				       flags_of(r));
+				       flags_of(io, r));
 	else
 		ret = blk_write(io->b, r->report.off, r->buf, r->report.len,
-				flags_of(r));
+				flags_of(io, r));
 	return finish(io, r, "write", ret);
 }
 
