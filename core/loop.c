@@ -4,6 +4,10 @@
  * Posted work is a lock-free stack that the loop takes whole and turns round,
  * so that work runs in the order of posting.  Timers are a list sorted by
  * deadline under a mutex, which is never held around a callback.
+ *
+ * An inner loop's epoll descriptor is watched by the outer loop.  What the outer
+ * loop's own thread posts to it costs no system call: the outer loop is told
+ * by work of its own.
  */
 #include "core/loop.h"
 
@@ -24,6 +28,12 @@
 #define LOOP_BATCH    32
 #define POSTED_ROUNDS 8
 
+/* Outlives an inner loop while it is queued in the outer one. */
+struct outer_bell {
+	struct loop_work work;
+	struct loop *inner; /* NULL: gone, the bell frees itself */
+};
+
 struct loop {
 	char name[16];
 	struct world *world;
@@ -33,7 +43,11 @@ struct loop {
 	pthread_t thread;
 	int started; /* atomic */
 	bool stopping;
-	bool running; /* inside callbacks; the loop's thread alone */
+	/* Atomic: the thread that is inside callbacks, 0: none is. */
+	pthread_t runner;
+	struct loop *outer; /* of an inner loop */
+	struct loop_fd outer_watch;
+	struct outer_bell *bell;
 	struct loop_work stop_work;
 	struct loop_work *posted; /* atomic; newest first */
 
@@ -90,6 +104,20 @@ void loop_fd_remove(struct loop *loop, struct loop_fd *w)
 
 /* ---- posted work ---- */
 
+/* Is this thread inside the loop's callbacks?  It looks for posted work before
+ * it sleeps. */
+static bool is_runner(struct loop *loop)
+{
+	return pthread_equal(__atomic_load_n(&loop->runner, __ATOMIC_RELAXED),
+			     pthread_self());
+}
+
+static void set_runner(struct loop *loop, bool on)
+{
+	__atomic_store_n(&loop->runner, on ? pthread_self() : 0,
+			 __ATOMIC_RELAXED);
+}
+
 void loop_post(struct loop *loop, struct loop_work *work)
 {
 	struct loop_work *head;
@@ -104,10 +132,13 @@ void loop_post(struct loop *loop, struct loop_work *work)
 	} while (!__atomic_compare_exchange_n(&loop->posted, &head, work, true,
 					      __ATOMIC_RELEASE,
 					      __ATOMIC_RELAXED));
-	/* Only the first of a batch needs to wake the loop, and nobody while
-	 * the loop itself runs callbacks: it looks before it sleeps. */
-	if (head || (loop_is_current(loop) && loop->running))
+	/* Only the first of a batch needs to wake the loop. */
+	if (head || is_runner(loop))
 		return;
+	if (loop->outer && is_runner(loop->outer)) {
+		loop_post(loop->outer, &loop->bell->work);
+		return;
+	}
 	if (write(loop->event_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		return;
 }
@@ -319,7 +350,7 @@ static void *loop_thread(void *arg)
 			continue;
 		if (loop->world)
 			world_enter(loop->world, &loop->member);
-		loop->running = true;
+		set_runner(loop, true);
 		/* Nothing is lost: watches are level triggered, and posted
 		 * work is looked for in any case. */
 		if (__atomic_load_n(&loop->removals, __ATOMIC_ACQUIRE) ==
@@ -328,11 +359,24 @@ static void *loop_thread(void *arg)
 			run_batch(loop);
 		}
 		run_all_posted(loop);
-		loop->running = false;
+		set_runner(loop, false);
 		if (loop->world)
 			world_leave(loop->world, &loop->member);
 	}
 	return NULL;
+}
+
+void loop_poll(struct loop *inner, bool wait)
+{
+	bool posted = __atomic_load_n(&inner->posted, __ATOMIC_RELAXED);
+	int n = epoll_wait(inner->epoll_fd, inner->batch, LOOP_BATCH,
+			   wait && !posted ? -1 : 0);
+
+	set_runner(inner, true);
+	inner->batch_len = n > 0 ? n : 0;
+	run_batch(inner);
+	run_all_posted(inner);
+	set_runner(inner, false);
 }
 
 static int open_descriptors(struct loop *loop)
@@ -359,6 +403,35 @@ static int open_descriptors(struct loop *loop)
 	};
 	r = loop_fd_add(loop, &loop->event_watch);
 	return r ? r : loop_fd_add(loop, &loop->timer_watch);
+}
+
+static void on_outer_watch(void *arg, uint32_t events)
+{
+	(void)events;
+	loop_poll(arg, false);
+}
+
+static void on_bell(void *arg)
+{
+	struct outer_bell *bell = arg;
+	struct loop *inner = bell->inner;
+
+	if (!inner) {
+		free(bell);
+		return;
+	}
+	set_runner(inner, true);
+	run_all_posted(inner);
+	set_runner(inner, false);
+}
+
+static void leave_outer(struct loop *inner)
+{
+	loop_fd_remove(inner->outer, &inner->outer_watch);
+	inner->bell->inner = NULL;
+	/* Acquire: what posted it is over. */
+	if (!__atomic_load_n(&inner->bell->work.queued, __ATOMIC_ACQUIRE))
+		free(inner->bell);
 }
 
 static void loop_free(struct loop *loop)
@@ -399,6 +472,39 @@ struct loop *loop_create(const char *name, struct world *world, struct error *e)
 	return loop;
 }
 
+struct loop *loop_create_inside(struct loop *outer, struct error *e)
+{
+	struct loop *loop = loop_create(outer->name, NULL, e);
+	int r;
+
+	if (!loop)
+		return NULL;
+	loop->bell = calloc(1, sizeof(*loop->bell));
+	if (!loop->bell) {
+		error_set(e, -ENOMEM, "no memory for the loop '%s'",
+			  outer->name);
+		loop_free(loop);
+		return NULL;
+	}
+	loop->bell->work = (struct loop_work){.fn = on_bell, .arg = loop->bell};
+	loop->bell->inner = loop;
+	loop->outer_watch = (struct loop_fd){
+		.fd = loop->epoll_fd,
+		.events = EPOLLIN,
+		.fn = on_outer_watch,
+		.arg = loop,
+	};
+	r = loop_fd_add(outer, &loop->outer_watch);
+	if (r) {
+		error_errno(e, -r, "joining the loop '%s'", outer->name);
+		free(loop->bell);
+		loop_free(loop);
+		return NULL;
+	}
+	loop->outer = outer;
+	return loop;
+}
+
 int loop_start(struct loop *loop, struct error *e)
 {
 	sigset_t all, old;
@@ -427,6 +533,8 @@ void loop_destroy(struct loop *loop)
 		__atomic_store_n(&loop->started, 0, __ATOMIC_RELEASE);
 	}
 	run_posted(loop);
+	if (loop->outer)
+		leave_outer(loop);
 	if (loop->world)
 		world_remove(loop->world, &loop->member);
 	loop_free(loop);

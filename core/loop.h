@@ -56,8 +56,19 @@ struct loop *loop_create(const char *name, struct world *world,
 int loop_start(struct loop *loop, struct error *e);
 
 /* [any but its own thread] Runs what was posted before, ends the thread,
- * frees.  NULL is fine.  The owners removed their watches before. */
+ * frees.  NULL is fine.  The owners removed their watches before; loops inside
+ * it are gone. */
 void loop_destroy(struct loop *loop);
+
+/*
+ * A loop without a thread of its own: it runs inside outer, or wherever
+ * loop_poll is called while outer can't run.  Calls that are not [any] go by
+ * the rule for outer.  Outlived by outer; end it with loop_destroy.
+ */
+struct loop *loop_create_inside(struct loop *outer, struct error *e);
+/* Runs what an inner loop has to do; with wait, first sleeps until there is
+ * something.  Not from the inner loop's own callbacks. */
+void loop_poll(struct loop *inner, bool wait);
 
 /* [any] Runs work->fn once, soon, on the loop. */
 void loop_post(struct loop *loop, struct loop_work *work);

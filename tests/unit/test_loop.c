@@ -309,6 +309,102 @@ static void a_loop_is_in_its_world_while_it_works(void **state)
 	world_destroy(world);
 }
 
+/* ---- a loop inside another ---- */
+
+struct inner_test {
+	struct loop *outer, *inner;
+	struct loop_work from_outer, from_inside;
+	struct loop_timer timer;
+	unsigned ran;
+};
+
+static void post_again(void *arg)
+{
+	struct inner_test *t = arg;
+
+	count(&t->ran);
+	loop_post(t->inner, &t->from_inside);
+}
+
+static void create_inner(void *arg)
+{
+	struct inner_test *t = arg;
+	struct error e = {0};
+
+	t->inner = loop_create_inside(t->outer, &e);
+	assert_non_null(t->inner);
+	t->from_outer = (struct loop_work){.fn = post_again, .arg = t};
+	t->from_inside = (struct loop_work){.fn = count, .arg = &t->ran};
+	loop_timer_init(&t->timer, t->inner, count, &t->ran);
+}
+
+static void post_to_inner(void *arg)
+{
+	struct inner_test *t = arg;
+
+	loop_post(t->inner, &t->from_outer);
+}
+
+static void destroy_inner(void *arg)
+{
+	struct inner_test *t = arg;
+
+	/* Its bell hangs in the outer loop, and outlives it. */
+	loop_post(t->inner, &t->from_inside);
+	loop_destroy(t->inner);
+}
+
+static void an_inner_loop_runs_in_the_outer_one(void **state)
+{
+	struct inner_test t = {.outer = started_loop(NULL)};
+	struct loop_work foreign = {.fn = count, .arg = &t.ran};
+
+	(void)state;
+	loop_call(t.outer, create_inner, &t);
+	loop_call(t.outer, post_to_inner, &t);
+	wait_for(&t.ran, 2);
+	loop_post(t.inner, &foreign);
+	wait_for(&t.ran, 3);
+	loop_timer_set(&t.timer, loop_now_ns() + 1000000);
+	wait_for(&t.ran, 4);
+	loop_call(t.outer, destroy_inner, &t);
+	assert_int_equal(__atomic_load_n(&t.ran, __ATOMIC_RELAXED), 5);
+	loop_destroy(t.outer);
+}
+
+static void *post_later(void *arg)
+{
+	struct inner_test *t = arg;
+
+	usleep(20000);
+	loop_post(t->inner, &t->from_inside);
+	return NULL;
+}
+
+static void who_stops_the_world_polls_an_inner_loop(void **state)
+{
+	struct world *world = world_create();
+	struct inner_test t = {.outer = started_loop(world)};
+	pthread_t thread;
+
+	(void)state;
+	loop_call(t.outer, create_inner, &t);
+	world_stop(world, NULL);
+	loop_post(t.inner, &t.from_outer);
+	usleep(20000);
+	assert_int_equal(__atomic_load_n(&t.ran, __ATOMIC_RELAXED), 0);
+	loop_poll(t.inner, true);
+	assert_int_equal(__atomic_load_n(&t.ran, __ATOMIC_RELAXED), 2);
+	assert_int_equal(pthread_create(&thread, NULL, post_later, &t), 0);
+	while (__atomic_load_n(&t.ran, __ATOMIC_RELAXED) < 3)
+		loop_poll(t.inner, true);
+	pthread_join(thread, NULL);
+	world_resume(world);
+	loop_call(t.outer, destroy_inner, &t);
+	loop_destroy(t.outer);
+	world_destroy(world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -320,6 +416,8 @@ int main(void)
 		cmocka_unit_test(a_stopped_timer_stays_silent),
 		cmocka_unit_test(signals_are_blocked_in_the_thread),
 		cmocka_unit_test(a_loop_is_in_its_world_while_it_works),
+		cmocka_unit_test(an_inner_loop_runs_in_the_outer_one),
+		cmocka_unit_test(who_stops_the_world_polls_an_inner_loop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
