@@ -47,6 +47,9 @@ static struct blk *node_create(struct blk_ctx *ctx,
 	b->align = 1;
 	b->refs = 1;
 	b->write = o->write;
+	/* What an earlier process wrote may still be in the host's cache: the
+	 * first flush is never left out. */
+	b->write_gen = 1;
 	b->options = *o;
 	/* Only what is asked for by value is kept. */
 	b->options.path = b->name;
@@ -85,6 +88,30 @@ static struct blk *open_protocol(struct blk_ctx *ctx,
 		return NULL;
 	}
 	return b;
+}
+
+struct blk *blk_filter_open(struct blk *file, const struct blk_driver *drv,
+			    struct error *e)
+{
+	struct blk_options o = file->options;
+	struct blk *b;
+
+	o.write = file->write;
+	b = node_create(file->ctx, drv, &o, e);
+	if (!b)
+		goto out_file;
+	b->file = file;
+	b->len = file->len;
+	b->is_filter = true;
+	if (drv->open(b, &o, e)) {
+		node_free(b);
+		goto out_file;
+	}
+	return b;
+
+out_file:
+	blk_unref(file);
+	return NULL;
 }
 
 /* One image without its backing chain; takes the reference to file. */

@@ -72,6 +72,11 @@ struct blk_driver {
 struct blk *blk_open_named(struct blk *b, const char *name, const char *format,
 			   bool write, struct error *e);
 
+/* [co] A filter of type drv over b, whose reference it takes, also when it fails
+ * (NULL with the reason in e).  The driver's open() finds b->file there. */
+struct blk *blk_filter_open(struct blk *b, const struct blk_driver *drv,
+			    struct error *e);
+
 extern const struct blk_driver blk_file_driver, blk_raw_driver,
 	blk_qcow2_driver, blk_nbd_driver;
 

@@ -82,6 +82,9 @@ static int move_all(struct blk *b, bool write, uint64_t off, uint64_t len,
 		if (!moved && write)
 			return -ENOSPC;
 		if (!moved) {
+			/* Cut short behind our back: not a file of zeroes. */
+			if (off + done < b->len)
+				return -EIO;
 			iov_zero(iov, nr, done, len - done);
 			break;
 		}
