@@ -14,6 +14,7 @@
 
 #include "core/blk/ctx.h"
 #include "core/blk/driver.h"
+#include "core/blk/filter/filter.h"
 #include "core/blk/format.h"
 #include "core/error.h"
 
@@ -54,6 +55,7 @@ static struct blk *node_create(struct blk_ctx *ctx,
 	/* Only what is asked for by value is kept. */
 	b->options.path = b->name;
 	b->options.format = b->options.snapshot = NULL;
+	b->options.filters = NULL;
 	return b;
 
 no_memory:
@@ -90,30 +92,6 @@ static struct blk *open_protocol(struct blk_ctx *ctx,
 	return b;
 }
 
-struct blk *blk_filter_open(struct blk *file, const struct blk_driver *drv,
-			    struct error *e)
-{
-	struct blk_options o = file->options;
-	struct blk *b;
-
-	o.write = file->write;
-	b = node_create(file->ctx, drv, &o, e);
-	if (!b)
-		goto out_file;
-	b->file = file;
-	b->len = file->len;
-	b->is_filter = true;
-	if (drv->open(b, &o, e)) {
-		node_free(b);
-		goto out_file;
-	}
-	return b;
-
-out_file:
-	blk_unref(file);
-	return NULL;
-}
-
 /* One image without its backing chain; takes the reference to file. */
 static struct blk *open_format(struct blk *file, const struct blk_options *o,
 			       struct error *e)
@@ -144,11 +122,70 @@ out_file:
 	return NULL;
 }
 
+/* ---- filters ---- */
+
+struct blk *blk_filter_open_with(struct blk *child,
+				 const struct blk_driver *drv,
+				 const struct blk_opt *opts, unsigned nr,
+				 struct error *e)
+{
+	struct blk_filter_spec spec = {
+		.drv = drv, .opts = (struct blk_opt *)opts, .nr_opts = nr};
+	struct blk_options o = child->options;
+	struct blk *b;
+
+	o.path = child->name;
+	o.filters = &spec;
+	b = node_create(child->ctx, drv, &o, e);
+	if (!b)
+		goto out_child;
+	b->file = child;
+	b->write = child->write;
+	b->len = child->len;
+	b->is_protocol = child->is_protocol;
+	b->is_filter = true;
+	if (drv->open(b, &o, e)) {
+		node_free(b);
+		goto out_child;
+	}
+	return b;
+
+out_child:
+	blk_unref(child);
+	return NULL;
+}
+
+struct blk *blk_filter_open(struct blk *child, const struct blk_driver *drv,
+			    struct error *e)
+{
+	return blk_filter_open_with(child, drv, NULL, 0, e);
+}
+
+/* Puts the filters of o over child, the last first. */
+static struct blk *wrap(struct blk *child, const struct blk_filter_spec *f,
+			bool above, struct error *e)
+{
+	if (f)
+		child = wrap(child, f->next, above, e);
+	if (!child || !f || f->above != above)
+		return child;
+	return blk_filter_open_with(child, f->drv, f->opts, f->nr_opts, e);
+}
+
+struct blk *blk_skip_filters(const struct blk *b)
+{
+	while (b->is_filter)
+		b = b->file;
+	return (struct blk *)b;
+}
+
 static struct blk *open_one(struct blk_ctx *ctx, const struct blk_options *o,
 			    struct error *e)
 {
 	struct blk *file = open_protocol(ctx, o, e);
 
+	if (file)
+		file = wrap(file, o->filters, false, e);
 	return file ? open_format(file, o, e) : NULL;
 }
 
@@ -302,16 +339,30 @@ static int open_chain(struct blk *top, struct error *e)
 	return 0;
 }
 
-struct blk *blk_open(struct blk_ctx *ctx, const struct blk_options *o,
-		     struct error *e)
+/* The chain below b, the filters above it. */
+static struct blk *open_rest(struct blk *b, const struct blk_options *o,
+			     struct error *e)
 {
-	struct blk *b = open_one(ctx, o, e);
-
 	if (b && !o->no_backing && open_chain(b, e)) {
 		blk_unref(b);
 		return NULL;
 	}
-	return b;
+	return b ? wrap(b, o->filters, true, e) : NULL;
+}
+
+struct blk *blk_open(struct blk_ctx *ctx, const struct blk_options *o,
+		     struct error *e)
+{
+	return open_rest(open_one(ctx, o, e), o, e);
+}
+
+struct blk *blk_open_over(struct blk *file, const struct blk_options *o,
+			  struct error *e)
+{
+	struct blk_options named = *o;
+
+	named.path = file->name;
+	return open_rest(open_format(file, &named, e), &named, e);
 }
 
 int blk_set_write(struct blk *b, bool write, struct error *e)

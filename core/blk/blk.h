@@ -18,6 +18,7 @@
 
 struct blk;
 struct blk_ctx;
+struct blk_filter_spec;
 struct error;
 struct log;
 struct loop;
@@ -55,12 +56,18 @@ struct blk_options {
 	bool detect_zeroes;
 	uint64_t cache_len;   /* metadata budget in bytes, 0: default */
 	const char *snapshot; /* internal snapshot to read, NULL: none */
+	/* Filters to put in, the uppermost first (filter/filter.h). */
+	const struct blk_filter_spec *filters;
 };
 
 /* [co] NULL with the reason in e.  A refused AIO backend, O_DIRECT or lock is
  * an error that lists what works; never a silent fallback. */
 struct blk *blk_open(struct blk_ctx *ctx, const struct blk_options *o,
 		     struct error *e);
+/* [co] The same over a protocol node that is there already (o->path is not
+ * used); takes the reference, also when it fails. */
+struct blk *blk_open_over(struct blk *file, const struct blk_options *o,
+			  struct error *e);
 enum blk_prealloc {
 	BLK_PREALLOC_OFF,
 	BLK_PREALLOC_METADATA,
@@ -92,6 +99,8 @@ struct blk *blk_backing(const struct blk *b); /* or NULL */
 const char *blk_backing_name(const struct blk *b);
 const char *blk_backing_format(const struct blk *b);
 struct blk_ctx *blk_ctx_of(const struct blk *b);
+/* The node below all filters; b itself when it is none. */
+struct blk *blk_skip_filters(const struct blk *b);
 
 /* ---- I/O: [co], 0 or -errno; any offset and length inside blk_len ----
  * A writable regular file (blk_file of an image) also takes writes past its

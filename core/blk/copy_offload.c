@@ -10,6 +10,7 @@
 
 #include "core/blk/blk.h"
 #include "core/blk/co.h"
+#include "core/blk/driver.h"
 
 #define MAX_INPUTS 16 /* of a backing chain; others are read and written */
 
@@ -35,12 +36,22 @@ static bool is_plain(struct blk *b)
 	return !strcmp(blk_format(b), "file");
 }
 
+/* What passes a filter must be seen by it. */
+static bool has_filter(const struct blk *b)
+{
+	for (; b; b = b->backing)
+		for (const struct blk *p = b; p; p = p->file)
+			if (p->is_filter)
+				return true;
+	return false;
+}
+
 struct copy_offload *copy_offload_open(struct blk *source, struct blk *dest)
 {
 	struct blk *out = is_plain(dest) ? dest : blk_file(dest);
 	struct copy_offload *o;
 
-	if (!out || !is_plain(out) ||
+	if (!out || !is_plain(out) || has_filter(source) ||
 	    (dest != out && strcmp(blk_format(dest), "raw")))
 		return NULL;
 	o = calloc(1, sizeof(*o));

@@ -28,7 +28,9 @@ struct blk {
 	char *backing_name, *backing_format;
 	uint64_t len;	/* exact bytes */
 	unsigned align; /* request alignment, power of two, 1: any */
-	bool write, is_protocol, is_filter;
+	/* A filter passes what is below through its file child, and is a
+	 * protocol when that is one.  fua: writev honours BLK_FUA itself. */
+	bool write, is_protocol, is_filter, fua;
 	unsigned refs, in_flight;
 	struct co_queue drained;
 	uint64_t write_gen, flushed_gen;
@@ -41,6 +43,7 @@ struct blk {
 struct blk_driver {
 	const char *name;
 	size_t priv_len;
+	bool is_filter; /* open() finds its own words in o->filters */
 	/* Mandatory. b->file is open already for formats. */
 	int (*open)(struct blk *b, const struct blk_options *o,
 		    struct error *e);

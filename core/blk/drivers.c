@@ -5,12 +5,14 @@
 #include <string.h>
 
 #include "core/blk/driver.h"
+#include "core/blk/filter/log.h"
 #include "core/blk/format.h"
 
 static const struct blk_driver *const drivers[] = {
 	&blk_file_driver,
 	&blk_raw_driver,
 	&blk_qcow2_driver,
+	&blk_log_driver,
 };
 
 static const struct blk_format *const formats[] = {

@@ -237,7 +237,7 @@ static int check_write(struct blk *b, uint64_t off, uint64_t len)
 static int finish_write(struct blk *b, int ret, unsigned flags)
 {
 	b->write_gen++;
-	if (!ret && (flags & BLK_FUA))
+	if (!ret && (flags & BLK_FUA) && !b->fua)
 		ret = blk_flush(b);
 	end(b);
 	return ret;
@@ -390,7 +390,7 @@ int blk_flush(struct blk *b)
 		ret = flush_layers(b);
 	if (!ret)
 		b->flushed_gen = gen;
-	else if (b->is_protocol)
+	else if (b->is_protocol && !b->is_filter)
 		b->flush_error = ret;
 	co_unlock(&b->flushing);
 	end(b);

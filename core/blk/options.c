@@ -7,10 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/filter/filter.h"
 #include "core/error.h"
 
 #define KEY_MAX	  64
 #define DEPTH_MAX 8
+#define PAIRS_MAX 128
+
+/* What the text says, as keys with dots. */
+struct pairs {
+	struct blk_opt list[PAIRS_MAX];
+	unsigned nr;
+};
 
 /* The keys, and where their values go. */
 enum place { TEXT, FLAG, SIZE, IGNORED };
@@ -29,6 +37,7 @@ static const struct key {
 	{"file.aio", IGNORED, 0, false},
 	{"read-only", IGNORED, 0, false},
 	{"auto-read-only", IGNORED, 0, false},
+	{"node-name", IGNORED, 0, false},
 	{"cache.direct", FLAG, AT(direct), false},
 	{"cache.no-flush", FLAG, AT(no_flush), false},
 	{"file.cache.direct", FLAG, AT(direct), false},
@@ -121,8 +130,32 @@ static int set_key(struct blk_options *o, const char *name, const char *value,
 	return error_set(e, -EINVAL, "Invalid parameter '%s'", name);
 }
 
+static int add_pair(struct pairs *p, const char *key, const char *value,
+		    struct error *e)
+{
+	char *k, *v;
+
+	if (p->nr == PAIRS_MAX)
+		return error_set(e, -EINVAL, "there are too many options");
+	k = strdup(key);
+	v = strdup(value);
+	if (!k || !v) {
+		free(k);
+		free(v);
+		return error_set(e, -ENOMEM, "no memory for options");
+	}
+	p->list[p->nr++] = (struct blk_opt){k, v};
+	return 0;
+}
+
+static void free_opt(struct blk_opt *opt)
+{
+	free((char *)opt->key);
+	free((char *)opt->value);
+}
+
 /* Nested objects become keys with dots. */
-static int set_object(struct blk_options *o, struct json_object *from,
+static int add_object(struct pairs *p, struct json_object *from,
 		      const char *prefix, int depth, struct error *e)
 {
 	int ret = 0;
@@ -138,16 +171,17 @@ static int set_object(struct blk_options *o, struct json_object *from,
 			return error_set(e, -EINVAL, "Invalid parameter '%s'",
 					 name);
 		if (json_object_is_type(value, json_type_object))
-			ret = set_object(o, value, key, depth + 1, e);
+			ret = add_object(p, value, key, depth + 1, e);
 		else if (value)
-			ret = set_key(o, key, json_object_get_string(value), e);
+			ret = add_pair(p, key, json_object_get_string(value),
+				       e);
 		if (ret)
 			return ret;
 	}
 	return 0;
 }
 
-static int parse_json(const char *text, struct blk_options *o, struct error *e)
+static int parse_json(const char *text, struct pairs *p, struct error *e)
 {
 	struct json_object *object = json_tokener_parse(text);
 	int ret;
@@ -155,41 +189,137 @@ static int parse_json(const char *text, struct blk_options *o, struct error *e)
 	if (!json_object_is_type(object, json_type_object))
 		ret = error_set(e, -EINVAL, "Could not parse the JSON options");
 	else
-		ret = set_object(o, object, "", 0, e);
+		ret = add_object(p, object, "", 0, e);
 	json_object_put(object);
 	return ret;
 }
 
 /* One key=value up to a comma; doubled commas stand for one. */
-static int parse_pair(const char **text, struct blk_options *o, struct error *e)
+static int parse_pair(const char **text, struct pairs *p, struct error *e)
 {
 	char *pair = malloc(strlen(*text) + 1), *to = pair, *eq;
-	const char *p = *text;
+	const char *from = *text;
 	int ret;
 
 	if (!pair)
 		return error_set(e, -ENOMEM, "no memory for options");
-	for (; *p && (*p != ',' || p[1] == ','); p++) {
-		if (*p == ',')
-			p++;
-		*to++ = *p;
+	for (; *from && (*from != ',' || from[1] == ','); from++) {
+		if (*from == ',')
+			from++;
+		*to++ = *from;
 	}
 	*to = 0;
-	*text = *p ? p + 1 : p;
+	*text = *from ? from + 1 : from;
 	eq = strchr(pair, '=');
-	if (eq) {
+	if (eq)
 		*eq = 0;
-		ret = set_key(o, pair, eq + 1, e);
-	} else {
-		ret = set_key(o, pair, "on", e);
-	}
+	ret = add_pair(p, pair, eq ? eq + 1 : "on", e);
 	free(pair);
+	return ret;
+}
+
+/* ---- filters ---- */
+
+/* Keys that hold for the whole graph, wherever they stand. */
+static bool is_general(const char *key)
+{
+	static const char *const general[] = {"read-only",   "auto-read-only",
+					      "force-share", "discard",
+					      "node-name",   "detect-zeroes"};
+
+	for (size_t i = 0; i < sizeof(general) / sizeof(general[0]); i++)
+		if (!strcmp(general[i], key))
+			return true;
+	return !strncmp(key, "cache.", 6);
+}
+
+static const char *find_pair(const struct pairs *p, const char *key)
+{
+	for (unsigned i = 0; i < p->nr; i++)
+		if (!strcmp(p->list[i].key, key))
+			return p->list[i].value;
+	return NULL;
+}
+
+static void drop_pair(struct pairs *p, unsigned i)
+{
+	p->list[i] = p->list[--p->nr];
+}
+
+/* Takes the filter's own keys out, which begin with prefix, and moves those
+ * under its file child up to its place. */
+static int take_filter(struct pairs *p, const char *prefix,
+		       struct blk_filter_spec *f)
+{
+	size_t skip = strlen(prefix);
+
+	f->opts = calloc(p->nr, sizeof(*f->opts));
+	if (!f->opts)
+		return -ENOMEM;
+	for (unsigned i = 0; i < p->nr;) {
+		char *key = (char *)p->list[i].key, *own = key + skip;
+
+		if (strncmp(key, prefix, skip) || (!skip && is_general(own))) {
+			i++;
+		} else if (!strncmp(own, "file.", 5)) {
+			memmove(own, own + 5, strlen(own + 5) + 1);
+			i++;
+		} else if (!strcmp(own, "driver") || is_general(own)) {
+			free_opt(&p->list[i]);
+			drop_pair(p, i);
+		} else {
+			memmove(key, own, strlen(own) + 1);
+			f->opts[f->nr_opts++] = p->list[i];
+			drop_pair(p, i);
+		}
+	}
+	return 0;
+}
+
+/* Filters above the format, then those between it and its file. */
+static int take_filters(struct pairs *p, struct blk_options *o, struct error *e)
+{
+	struct blk_filter_spec **end = (struct blk_filter_spec **)&o->filters;
+	bool above = true;
+
+	for (;;) {
+		const char *name =
+			find_pair(p, above ? "driver" : "file.driver");
+		const struct blk_driver *drv =
+			name ? blk_driver_find(name) : NULL;
+		struct blk_filter_spec *f;
+
+		if (!drv || !drv->is_filter) {
+			if (!above)
+				return 0;
+			above = false;
+			continue;
+		}
+		f = calloc(1, sizeof(*f));
+		if (!f)
+			return error_set(e, -ENOMEM, "no memory for options");
+		f->drv = drv;
+		f->above = above;
+		*end = f;
+		end = &f->next;
+		if (take_filter(p, above ? "" : "file.", f))
+			return error_set(e, -ENOMEM, "no memory for options");
+	}
+}
+
+static int set_pairs(struct pairs *p, struct blk_options *o, struct error *e)
+{
+	int ret = take_filters(p, o, e);
+
+	for (unsigned i = 0; i < p->nr && !ret; i++)
+		ret = set_key(o, p->list[i].key, p->list[i].value, e);
 	return ret;
 }
 
 int blk_options_parse(const char *text, bool image_opts,
 		      struct blk_options *out, struct error *e)
 {
+	struct pairs *p;
 	int ret = 0;
 
 	*out = (struct blk_options){0};
@@ -197,11 +327,19 @@ int blk_options_parse(const char *text, bool image_opts,
 		out->path = strdup(text);
 		return out->path ? 0 : error_set(e, -ENOMEM, "no memory");
 	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return error_set(e, -ENOMEM, "no memory for options");
 	if (image_opts)
 		while (*text && !ret)
-			ret = parse_pair(&text, out, e);
+			ret = parse_pair(&text, p, e);
 	else
-		ret = parse_json(text + 5, out, e);
+		ret = parse_json(text + 5, p, e);
+	if (!ret)
+		ret = set_pairs(p, out, e);
+	while (p->nr)
+		free_opt(&p->list[--p->nr]);
+	free(p);
 	if (!ret && !out->path)
 		ret = error_set(
 			e, -EINVAL,
@@ -211,7 +349,18 @@ int blk_options_parse(const char *text, bool image_opts,
 
 void blk_options_fini(struct blk_options *o)
 {
+	struct blk_filter_spec *f = (struct blk_filter_spec *)o->filters;
+
 	free((char *)o->path);
 	free((char *)o->format);
+	while (f) {
+		struct blk_filter_spec *next = f->next;
+
+		while (f->nr_opts)
+			free_opt(&f->opts[--f->nr_opts]);
+		free(f->opts);
+		free(f);
+		f = next;
+	}
 	*o = (struct blk_options){0};
 }

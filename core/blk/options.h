@@ -9,7 +9,9 @@
 #include "core/blk/blk.h"
 
 /* Fills out from text: a path, "json:{...}", or with image_opts a list like
- * driver=qcow2,file.filename=PATH.  0 or -errno with the reason; end it with
+ * driver=qcow2,file.filename=PATH.  Filters stand above the format
+ * (driver=throttle,bps-total=1M,file.driver=qcow2,file.file.filename=PATH) or
+ * below it (driver=qcow2,file.driver=log,file.file.filename=PATH).  0 or -errno with the reason; end it with
  * blk_options_fini in both cases.  Strings in out belong to it. */
 int blk_options_parse(const char *text, bool image_opts,
 		      struct blk_options *out, struct error *e);

@@ -72,15 +72,19 @@ int blk_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 			n = got;
 		else
 			ret = BLK_STATUS_ZERO;
+		if (b->is_filter)
+			ret |= BLK_STATUS_RAW;
 	} else if ((ret & KNOWN) == BLK_STATUS_DATA &&
 		   (ret & BLK_STATUS_OFFSET_VALID) && at && at != b) {
 		ret = ask_file(ret, &n, where, at);
 	}
-	ret &= ~(BLK_STATUS_EOF | BLK_STATUS_RAW);
+	ret &= ~BLK_STATUS_EOF;
 	if (ret & KNOWN)
 		ret |= BLK_STATUS_ALLOCATED;
-	else if (!b->backing || off >= b->backing->len)
+	else if (!(ret & BLK_STATUS_RAW) &&
+		 (!b->backing || off >= b->backing->len))
 		ret |= BLK_STATUS_ZERO;
+	ret &= ~BLK_STATUS_RAW;
 	*pnum = n;
 	if (map)
 		*map = where;
@@ -98,7 +102,7 @@ int blk_status_above(struct blk *b, struct blk *base, uint64_t off,
 	int level = 0, ret = blk_status(b, off, len, pnum, map, file);
 
 	while (ret >= 0 && *pnum && !(ret & (KNOWN | BLK_STATUS_ALLOCATED)) &&
-	       p->backing && p->backing != base) {
+	       (p = blk_skip_filters(p))->backing && p->backing != base) {
 		p = p->backing;
 		level++;
 		ret = blk_status(p, off, *pnum, &n, map, file);
