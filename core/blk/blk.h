@@ -137,6 +137,7 @@ enum {
 	BLK_STATUS_ALLOCATED = 16,   /* this layer decides: DATA or ZERO here */
 	BLK_STATUS_EOF = 32,	     /* the answer reaches this layer's end */
 	BLK_STATUS_COMPRESSED = 64,
+	BLK_STATUS_SOLID = 128, /* internal: the file has no holes there */
 };
 
 /*

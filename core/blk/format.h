@@ -38,6 +38,7 @@ struct blk_check {
 
 struct blk_measure {
 	uint64_t required, fully_allocated, bitmaps;
+	bool has_bitmaps; /* source and target can keep some */
 };
 
 struct blk_snapshot_info {
@@ -88,6 +89,8 @@ struct blk_format {
 		      struct error *e);
 	int (*check)(struct blk *b, unsigned repair, struct blk_check *out,
 		     struct error *e);
+	/* What an image made as c says would take; source (or NULL, then
+	 * c->len counts) is what would be written to it. */
 	int (*measure)(const struct blk_create *c, struct blk *source,
 		       struct blk_measure *out, struct error *e);
 	int (*amend)(struct blk *b, const struct blk_opt *opts, unsigned nr,

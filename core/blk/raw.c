@@ -104,6 +104,17 @@ static int raw_create(struct blk_ctx *ctx, const struct blk_create *c,
 	return blk_make_file(ctx, c->path, c->len, mode, e);
 }
 
+static int raw_measure(const struct blk_create *c, struct blk *source,
+		       struct blk_measure *out, struct error *e)
+{
+	uint64_t len = source ? blk_len(source) : c->len;
+
+	if (len > INT64_MAX - 511)
+		return error_set(e, -EFBIG, "The image size is too large");
+	out->required = out->fully_allocated = (len + 511) & ~511ull;
+	return 0;
+}
+
 static int raw_probe(const uint8_t *head, size_t len, const char *path)
 {
 	(void)head;
@@ -116,5 +127,6 @@ const struct blk_format blk_raw_format = {
 	.name = "raw",
 	.opts = raw_opts,
 	.create = raw_create,
+	.measure = raw_measure,
 	.probe = raw_probe,
 };

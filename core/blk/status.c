@@ -75,10 +75,11 @@ int blk_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 		if (b->is_filter)
 			ret |= BLK_STATUS_RAW;
 	} else if ((ret & KNOWN) == BLK_STATUS_DATA &&
-		   (ret & BLK_STATUS_OFFSET_VALID) && at && at != b) {
+		   (ret & BLK_STATUS_OFFSET_VALID) && at && at != b &&
+		   (!(ret & BLK_STATUS_SOLID) || where + n > at->len)) {
 		ret = ask_file(ret, &n, where, at);
 	}
-	ret &= ~BLK_STATUS_EOF;
+	ret &= ~(BLK_STATUS_EOF | BLK_STATUS_SOLID);
 	if (ret & KNOWN)
 		ret |= BLK_STATUS_ALLOCATED;
 	else if (!(ret & BLK_STATUS_RAW) &&

@@ -102,55 +102,6 @@ static int check_options(struct convert *c, int nr_names)
 
 /* ---- source ---- */
 
-/* "snapshot.id=7" and "snapshot.name=x" say which of both is meant. */
-static const char *snapshot_name(const char *text)
-{
-	if (!strncmp(text, "snapshot.id=", 12))
-		return text + 12;
-	if (!strncmp(text, "snapshot.name=", 14))
-		return text + 14;
-	return text;
-}
-
-static bool has_snapshot(struct blk *b, const char *name)
-{
-	const struct blk_format *f = blk_format_find(blk_format(b));
-	bool found;
-	int nr = f && f->snapshots ? f->snapshots(b, NULL, 0) : 0, i = 0;
-	struct blk_snapshot_info *list =
-		nr > 0 ? calloc(nr, sizeof(*list)) : NULL;
-
-	if (list)
-		nr = f->snapshots(b, list, nr);
-	while (list && i < nr && strcmp(list[i].id, name) &&
-	       strcmp(list[i].name, name))
-		i++;
-	found = list && i < nr;
-	free(list);
-	return found;
-}
-
-/* Without the snapshot in it there is nothing to convert. */
-static struct blk *open_source(struct convert *c)
-{
-	struct img_source plain = c->in;
-	struct blk *b;
-	bool found;
-
-	if (!c->in.snapshot)
-		return img_open(c->t, &c->in);
-	plain.snapshot = NULL;
-	b = img_open(c->t, &plain);
-	if (!b)
-		return NULL;
-	found = has_snapshot(b, c->in.snapshot);
-	blk_unref(b);
-	if (found)
-		return img_open(c->t, &c->in);
-	img_error(c->t, "Failed to load snapshot: Can't find snapshot");
-	return NULL;
-}
-
 static int open_sources(struct convert *c, char **names, unsigned nr)
 {
 	struct blk **images = calloc(nr, sizeof(*images));
@@ -158,7 +109,7 @@ static int open_sources(struct convert *c, char **names, unsigned nr)
 
 	while (images && n < nr) {
 		c->in.path = names[n];
-		images[n] = open_source(c);
+		images[n] = img_open_snapshot(c->t, &c->in);
 		if (!images[n])
 			break;
 		n++;
@@ -448,8 +399,7 @@ static int take_value(struct convert *c, int ch, char **argv)
 			       ? img_error(c->t, "out of memory")
 			       : 0;
 	case 'l':
-		c->in.snapshot = snapshot_name(optarg);
-		return 0;
+		return img_snapshot_arg(c->t, optarg, &c->in);
 	case 'S':
 		return !parse_sparse(c, optarg);
 	case 'm':

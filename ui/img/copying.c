@@ -139,6 +139,62 @@ struct blk *img_concat(struct blk **images, unsigned nr)
 	return b;
 }
 
+/* "snapshot.id=7" and "snapshot.name=x" say which of both is meant. */
+int img_snapshot_arg(struct img_tool *t, const char *text, struct img_source *s)
+{
+	static const char *const keys[] = {"snapshot.id=", "snapshot.name="};
+
+	s->snapshot = text;
+	if (strncmp(text, "snapshot.", 9))
+		return 0;
+	for (size_t i = 0; i < 2; i++)
+		if (!strncmp(text, keys[i], strlen(keys[i]))) {
+			s->snapshot = text + strlen(keys[i]);
+			return 0;
+		}
+	img_error(t, "Invalid parameter '%.*s'", (int)strcspn(text, "="), text);
+	return img_error(t, "Failed in parsing snapshot param '%s'", text);
+}
+
+static bool has_snapshot(struct blk *b, const char *name)
+{
+	const struct blk_format *f = blk_format_find(blk_format(b));
+	bool found;
+	int nr = f && f->snapshots ? f->snapshots(b, NULL, 0) : 0, i = 0;
+	struct blk_snapshot_info *list =
+		nr > 0 ? calloc(nr, sizeof(*list)) : NULL;
+
+	if (list)
+		nr = f->snapshots(b, list, nr);
+	while (list && i < nr && strcmp(list[i].id, name) &&
+	       strcmp(list[i].name, name))
+		i++;
+	found = list && i < nr;
+	free(list);
+	return found;
+}
+
+/* Without the snapshot in it there is nothing to read. */
+struct blk *img_open_snapshot(struct img_tool *t, const struct img_source *s)
+{
+	struct img_source plain = *s;
+	struct blk *b;
+	bool found;
+
+	if (!s->snapshot)
+		return img_open(t, s);
+	plain.snapshot = NULL;
+	b = img_open(t, &plain);
+	if (!b)
+		return NULL;
+	found = has_snapshot(b, s->snapshot);
+	blk_unref(b);
+	if (found)
+		return img_open(t, s);
+	img_error(t, "Failed to load snapshot: Can't find snapshot");
+	return NULL;
+}
+
 uint64_t img_cluster_size(struct blk *b)
 {
 	const struct blk_format *f = blk_format_find(blk_format(b));

@@ -13,6 +13,13 @@
  * dropped. */
 struct blk *img_concat(struct blk **images, unsigned nr);
 
+/* The argument of -l: ID_OR_NAME, or "snapshot.id=7", "snapshot.name=x" as
+ * options; 0 or the exit status. */
+int img_snapshot_arg(struct img_tool *t, const char *text,
+		     struct img_source *s);
+/* As img_open, with the words for a snapshot that isn't there. */
+struct blk *img_open_snapshot(struct img_tool *t, const struct img_source *s);
+
 /* Cluster size of an image in bytes; 0 when its format has none. */
 uint64_t img_cluster_size(struct blk *b);
 

@@ -71,6 +71,10 @@ struct img_opts {
 int img_opts_add(struct img_opts *o, const char *text);
 const char *img_opts_find(const struct img_opts *o, const char *key);
 void img_opts_fini(struct img_opts *o);
+/* What is wrong with the names or types of o's options for format f; e has the
+ * lines to print.  0 or -EINVAL. */
+int img_opts_check(const struct img_opts *o, const struct blk_format *f,
+		   struct error *e);
 /* Prints what format f takes with -o. */
 void img_opts_help(const struct blk_format *f);
 

@@ -151,6 +151,59 @@ void img_opts_fini(struct img_opts *o)
 	*o = (struct img_opts){0};
 }
 
+static int check_value(const struct blk_opt_desc *d, const char *value,
+		       struct error *e)
+{
+	static const char *const bools[] = {"on",  "yes", "true",  "y",
+					    "off", "no",  "false", "n"};
+	uint64_t n;
+	char *end;
+
+	if (!strncmp(d->type, "bool", 4)) {
+		for (size_t i = 0; i < sizeof(bools) / sizeof(*bools); i++)
+			if (!strcmp(value, bools[i]))
+				return 0;
+		return error_set(e, -EINVAL,
+				 "Parameter '%s' expects 'on' or 'off'",
+				 d->name);
+	}
+	if (!strcmp(d->type, "size") && img_size_parse(value, &n))
+		return error_set(e, -EINVAL,
+				 "Parameter '%s' expects a non-negative number "
+				 "below 2^64\nOptional suffix k, M, G, T, P or "
+				 "E means kilo-, mega-, giga-, tera-, peta-\n"
+				 "and exabytes, respectively.",
+				 d->name);
+	if (!strcmp(d->type, "num")) {
+		errno = 0;
+		strtoull(value, &end, 0);
+		if (errno || end == value || *end)
+			return error_set(e, -EINVAL,
+					 "Parameter '%s' expects a number",
+					 d->name);
+	}
+	return 0;
+}
+
+int img_opts_check(const struct img_opts *o, const struct blk_format *f,
+		   struct error *e)
+{
+	int ret =
+		o->help ? error_set(e, -EINVAL, "Invalid parameter 'help'") : 0;
+
+	for (unsigned i = 0; i < o->nr && !ret; i++) {
+		const struct blk_opt_desc *d = f->opts;
+
+		while (d && d->name && strcmp(d->name, o->list[i].key))
+			d++;
+		if (!d || !d->name)
+			return error_set(e, -EINVAL, "Invalid parameter '%s'",
+					 o->list[i].key);
+		ret = check_value(d, o->list[i].value, e);
+	}
+	return ret;
+}
+
 static int by_name(const void *a, const void *b)
 {
 	const struct blk_opt_desc *const *x = a, *const *y = b;
@@ -306,10 +359,8 @@ static void print_array(struct json_object *o, int level)
 		indent(level + 1);
 		print_value(json_object_array_get_idx(o, i), level + 1);
 	}
-	if (nr) {
-		printf("\n");
-		indent(level);
-	}
+	printf("\n");
+	indent(level);
 	printf("]");
 }
 

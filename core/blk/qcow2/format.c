@@ -24,6 +24,7 @@ const struct blk_format blk_qcow2_format = {
 	.create = qcow2_create,
 	.check = qcow2_check,
 	.info = qcow2_info,
+	.measure = qcow2_measure,
 	.make_empty = qcow2_make_empty,
 	.set_backing = qcow2_set_backing,
 	.snapshot = qcow2_snapshot,

@@ -3,6 +3,7 @@
  */
 #include <json.h>
 
+#include "core/blk/qcow2/bitmap.h"
 #include "core/blk/qcow2/options.h"
 
 static void add_flag(struct json_object *o, const char *key, bool on)
@@ -16,6 +17,7 @@ struct json_object *qcow2_info(struct blk *b)
 	const struct qcow2_header *h = &s->h;
 	struct json_object *o = json_object_new_object();
 	struct json_object *data = json_object_new_object();
+	struct json_object *bitmaps = qcow2_bitmaps_info(s);
 
 	json_object_object_add(o, "cluster-size",
 			       json_object_new_int64(s->cluster_len));
@@ -29,6 +31,8 @@ struct json_object *qcow2_info(struct blk *b)
 								    : "zlib"));
 	if (h->version >= 3)
 		add_flag(data, "lazy-refcounts", h->compat & QCOW2_COMPAT_LAZY);
+	if (bitmaps)
+		json_object_object_add(data, "bitmaps", bitmaps);
 	json_object_object_add(data, "refcount-bits",
 			       json_object_new_int(1 << h->refcount_order));
 	if (h->version >= 3 && h->data_file)

@@ -1,5 +1,5 @@
 /*
- * Guest data: reads, writes, zeroes, discards, status.
+ * Guest data: reads, writes, zeroes, discards.
  *
  * A write that needs new clusters allocates them under the lock, moves the data
  * without it, and then links the entries under the lock again.  Until then it
@@ -730,49 +730,7 @@ static int qcow2_discard(struct blk *b, uint64_t off, uint64_t len)
 	return ret;
 }
 
-/* ---- status ---- */
-
-static int run_flags(const struct qcow2_run *run)
-{
-	int flags = run->has_host ? BLK_STATUS_OFFSET_VALID : 0;
-
-	switch (run->kind) {
-	case QCOW2_NORMAL:
-		return flags | BLK_STATUS_DATA;
-	case QCOW2_PACKED:
-		return BLK_STATUS_DATA | BLK_STATUS_COMPRESSED;
-	case QCOW2_ZEROES:
-		return flags | BLK_STATUS_ZERO;
-	case QCOW2_UNALLOCATED:
-		break;
-	}
-	return flags;
-}
-
-static int qcow2_status(struct blk *b, uint64_t off, uint64_t len,
-			uint64_t *pnum, uint64_t *map, struct blk **file)
-{
-	struct qcow2 *s = qcow2_of(b);
-	struct qcow2_run run, next;
-	int ret = qcow2_lookup(s, off, len, &run);
-
-	if (ret)
-		return ret;
-	while (run.len < len) {
-		if (qcow2_lookup(s, off + run.len, len - run.len, &next))
-			break;
-		if (run_flags(&next) != run_flags(&run) ||
-		    (run.has_host && next.host != run.host + run.len))
-			break;
-		run.len += next.len;
-	}
-	*pnum = run.len;
-	if (run.has_host) {
-		*map = run.host;
-		*file = qcow2_data(s);
-	}
-	return run_flags(&run);
-}
+/* ---- the driver ---- */
 
 int qcow2_flush(struct blk *b)
 {

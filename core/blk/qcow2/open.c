@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/qcow2/bitmap.h"
 #include "core/blk/qcow2/check.h"
 #include "core/blk/qcow2/snapshot.h"
 #include "core/error.h"
@@ -125,6 +126,7 @@ static void release(struct qcow2 *s)
 
 	qcow2_cache_destroy(s->l2_cache);
 	qcow2_cache_destroy(s->ref_cache);
+	qcow2_bitmaps_fini(s);
 	free(s->l1);
 	free(s->l1_dirty);
 	free(s->rt);
@@ -158,6 +160,8 @@ int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e)
 		ret = qcow2_refcount_load(s, e);
 	if (!ret)
 		ret = qcow2_snapshots_load(s, e);
+	if (!ret)
+		ret = qcow2_bitmaps_load(s, e);
 	if (!ret && o->snapshot)
 		ret = enter_snapshot(s, o, e);
 	if (!ret)

@@ -23,7 +23,9 @@ int qcow2_create_parse(const struct blk_create *c, struct qcow2_create *out,
 int qcow2_create(struct blk_ctx *ctx, const struct blk_create *create,
 		 struct error *e);
 
-/* The slot of struct blk_format. */
+/* The slots of struct blk_format. */
+int qcow2_measure(const struct blk_create *c, struct blk *source,
+		  struct blk_measure *out, struct error *e);
 struct json_object *qcow2_info(struct blk *b);
 
 /* The slots of struct blk_format; backing.c. */

@@ -85,7 +85,27 @@ struct qcow2 {
 		uint64_t *slots;
 		uint64_t nr, max;
 	} meta;
+	/* Persistent bitmaps, in the order of their directory; bitmap.h. */
+	struct qcow2_bitmaps {
+		struct qcow2_bitmap **list;
+		uint32_t nr, nr_live; /* nr_live: enabled, kept up to date */
+		bool marked;	      /* the live ones are IN_USE on disk */
+		char *why;	      /* what is wrong with the directory */
+	} bitmaps;
 	bool closing, corrupt;
+	bool holes_known, holes; /* see status.c */
+};
+
+struct qcow2_bitmap {
+	char *name;
+	uint64_t table_off;
+	uint32_t nr_table, flags; /* flags as they are on disk */
+	unsigned granularity_bits;
+	uint64_t flags_at; /* where its flags lie in the file */
+	bool inconsistent; /* was IN_USE when the image was opened */
+	uint64_t *table;   /* host order; in memory while bits is */
+	uint8_t *bits;	   /* as on disk, bits_len bytes; or NULL */
+	uint64_t bits_len;
 };
 
 static inline struct qcow2 *qcow2_of(struct blk *b)
@@ -205,6 +225,12 @@ int qcow2_zero_clusters(struct qcow2 *s, uint64_t off, uint64_t len, bool keep);
 int qcow2_discard_clusters(struct qcow2 *s, uint64_t off, uint64_t len,
 			   bool full);
 void qcow2_mark_l1(struct qcow2 *s, uint64_t index);
+
+/* ---- status.c ---- */
+
+/* The driver's slot. */
+int qcow2_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
+		 uint64_t *map, struct blk **file);
 
 /* ---- io.c ---- */
 

@@ -1,0 +1,59 @@
+/*
+ * bitmap: persistent dirty bitmaps (section "Bitmaps" of the specification).
+ *
+ * bitmap_dir.c reads, checks and replaces the directory, bitmap_bits.c holds
+ * bits in memory, bitmap.c is what the tool does to a bitmap.
+ *
+ * A bitmap's life on disk, over invariants I1-I5 of qcow2.h:
+ *   B1  before the first change of the disk every enabled bitmap is IN_USE on
+ *       stable storage; from then on only its bits in memory count;
+ *   B2  tables and data of a bitmap change in place only while it is IN_USE;
+ *   B3  IN_USE goes from disk after its table and data are stable there;
+ *   B4  another directory is reached by one write of the header, after all
+ *       that the directory reaches is stable.
+ * A bitmap that was IN_USE when the image was opened is inconsistent: it is
+ * kept as it is until somebody removes it.
+ *
+ * Thread rule: [co], changes with the node's lock held; see qcow2.h.
+ */
+#ifndef CORE_BLK_QCOW2_BITMAP_H
+#define CORE_BLK_QCOW2_BITMAP_H
+
+#include "core/blk/qcow2/qcow2.h"
+
+#define QCOW2_BITMAP_IN_USE 1u
+#define QCOW2_BITMAP_AUTO   2u /* enabled: records every change */
+#define QCOW2_BITMAP_KNOWN  3u
+
+#define QCOW2_BITMAP_ONES 1ull /* in a table entry: all bits are set */
+
+#define QCOW2_BITMAPS_MAX	   65535
+#define QCOW2_BITMAP_MIN_GRAN_BITS 9
+#define QCOW2_BITMAP_MAX_GRAN_BITS 31
+/* Bits of one bitmap, and of all that are in memory at once, in bytes. */
+#define QCOW2_BITMAP_MAX_LEN (512u << 20)
+
+/* ---- bitmap_dir.c ---- */
+
+/* Reads and checks the directory; at open.  A wrong one leaves s->bitmaps.why
+ * and an empty list: such an image can only be read. */
+int qcow2_bitmaps_load(struct qcow2 *s, struct error *e);
+void qcow2_bitmaps_fini(struct qcow2 *s);
+/* NULL when there is none of that name. */
+struct qcow2_bitmap *qcow2_bitmap_find(struct qcow2 *s, const char *name);
+/* [lock] Writes list as the new directory and makes it the image's (B4); takes
+ * the array over, the bitmaps in it stay whose they are. */
+int qcow2_bitmaps_replace(struct qcow2 *s, struct qcow2_bitmap **list,
+			  uint32_t nr, struct error *e);
+/* [lock] Sets and clears flags in the directory on disk, in place. */
+int qcow2_bitmap_set_flags(struct qcow2 *s, struct qcow2_bitmap *m,
+			   uint32_t set, uint32_t clear);
+/* Bytes of bits that a disk of len bytes needs. */
+uint64_t qcow2_bitmap_bytes(unsigned granularity_bits, uint64_t len);
+/* Bytes that the bitmaps would take in an image of such clusters. */
+uint64_t qcow2_bitmaps_measure(const struct qcow2 *s, uint64_t cluster_len);
+/* The same list as `info` shows; NULL when there is none. */
+struct json_object *qcow2_bitmaps_info(const struct qcow2 *s);
+void qcow2_bitmap_free(struct qcow2_bitmap *m); /* NULL is fine */
+
+#endif
