@@ -292,11 +292,11 @@ static void raise_fresh(struct qcow2 *s, uint64_t end)
 		s->fresh_off = end;
 }
 
-/* Makes the block that counts cluster, in that (free) cluster itself. */
-static int make_block(struct qcow2 *s, uint64_t cluster)
+/* Makes the i-th block in a cluster that is free, and counted by this block or
+ * by one that exists. */
+static int make_block(struct qcow2 *s, uint64_t i, uint64_t cluster)
 {
 	uint64_t off = offset_of(s, cluster), at;
-	uint64_t i = cluster >> s->refblock_bits;
 	struct qcow2_slice *slice;
 	int ret = qcow2_note_meta(s, off, s->cluster_len);
 
@@ -480,16 +480,24 @@ static int next_free(struct qcow2 *s, uint64_t *c)
 	return 0;
 }
 
+/* The table has an entry for cluster c's block; c may have been taken. */
+static int want_entry(struct qcow2 *s, uint64_t c)
+{
+	int ret = 0;
+
+	while (c >> s->refblock_bits >= s->nr_rt && !ret)
+		ret = grow_table(s);
+	return ret;
+}
+
 /* The block for cluster c exists afterwards; c itself may have been taken. */
 static int want_block(struct qcow2 *s, uint64_t c)
 {
-	while (c >> s->refblock_bits >= s->nr_rt) {
-		int ret = grow_table(s);
+	int ret = want_entry(s, c);
 
-		if (ret)
-			return ret;
-	}
-	return s->rt[c >> s->refblock_bits] ? 0 : make_block(s, c);
+	if (ret || s->rt[c >> s->refblock_bits])
+		return ret;
+	return make_block(s, c >> s->refblock_bits, c);
 }
 
 /* Takes nr free clusters from first on. */
@@ -510,11 +518,53 @@ static int take(struct qcow2 *s, uint64_t first, uint64_t nr)
 				     1);
 }
 
-/* A run of at least min (and at most want) free clusters from c on. */
+/* Lengthens the run of *n free clusters at start towards want; it may go on in
+ * the next slice or block.  Up to min it is not interrupted by new blocks. */
+static int extend_run(struct qcow2 *s, uint64_t start, uint64_t min,
+		      uint64_t want, uint64_t *n)
+{
+	uint64_t more = 1;
+	int ret = 0;
+
+	while (*n < want && more && !ret) {
+		if (*n < min)
+			ret = want_entry(s, start + *n);
+		else
+			ret = want_block(s, start + *n);
+		if (!ret)
+			ret = count_free(s, start + *n, want - *n, &more);
+		if (!ret)
+			*n += more;
+	}
+	return ret;
+}
+
+static int find_run(struct qcow2 *s, uint64_t *c, uint64_t min, uint64_t want,
+		    uint64_t *got);
+
+/* The blocks that count a free run and don't exist yet are put behind it. */
+static int make_blocks_behind(struct qcow2 *s, uint64_t start, uint64_t nr)
+{
+	uint64_t i = start >> s->refblock_bits, at, one;
+	int ret = 0;
+
+	for (; i <= (start + nr - 1) >> s->refblock_bits && !ret; i++) {
+		if (s->rt[i])
+			continue;
+		at = start + nr;
+		ret = find_run(s, &at, 1, 1, &one);
+		if (!ret && !s->rt[i])
+			ret = make_block(s, i, at);
+	}
+	return ret;
+}
+
+/* A run of at least min (and at most want) free clusters from c on; all of
+ * them are counted by blocks. */
 static int find_run(struct qcow2 *s, uint64_t *c, uint64_t min, uint64_t want,
 		    uint64_t *got)
 {
-	uint64_t start = *c, n, more;
+	uint64_t start = *c, n;
 	int ret;
 
 	for (;;) {
@@ -530,24 +580,16 @@ static int find_run(struct qcow2 *s, uint64_t *c, uint64_t min, uint64_t want,
 		/* The slice ended, or the block was put here. */
 		if (!n)
 			continue;
-		/* Runs may go on in the next slice or block. */
-		while (n < want) {
-			ret = want_block(s, start + n);
-			if (!ret)
-				ret = count_free(s, start + n, want - n, &more);
-			if (ret)
-				return ret;
-			if (!more)
-				break;
-			n += more;
-		}
+		ret = extend_run(s, start, min, want, &n);
+		if (ret)
+			return ret;
 		if (n >= min)
 			break;
 		start += n;
 	}
 	*c = start;
 	*got = n;
-	return 0;
+	return make_blocks_behind(s, start, n);
 }
 
 int qcow2_alloc_clusters(struct qcow2 *s, uint64_t at, uint64_t *nr,

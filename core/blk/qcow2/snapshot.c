@@ -324,6 +324,8 @@ static int apply(struct qcow2 *s, int at, struct error *e)
 
 	if (nr < sn->nr_l1)
 		nr = sn->nr_l1;
+	if (nr > QCOW2_MAX_L1_LEN / 8)
+		return error_set(e, -EFBIG, "its disk is too large");
 	if (!ret)
 		ret = qcow2_read_table(s, sn->l1_off, sn->nr_l1, &l1);
 	if (ret)
