@@ -365,27 +365,43 @@ struct blk *blk_open_over(struct blk *file, const struct blk_options *o,
 	return open_rest(open_format(file, &named, e), &named, e);
 }
 
+static int set_write_below(struct blk *b, bool write, struct error *e)
+{
+	int ret = b->data_file ? blk_set_write(b->data_file, write, e) : 0;
+
+	return !ret && b->file ? blk_set_write(b->file, write, e) : ret;
+}
+
 int blk_set_write(struct blk *b, bool write, struct error *e)
 {
 	int ret = 0;
 
 	if (b->write == write)
 		return 0;
-	if (!write) {
-		ret = blk_flush(b);
-		if (ret)
-			return error_errno(e, -ret, "'%s'", b->name);
-		b->write = false;
-	}
-	if (b->drv->set_write)
+	if (write)
+		ret = set_write_below(b, true, e);
+	else if ((ret = blk_flush(b)))
+		return error_errno(e, -ret, "'%s'", b->name);
+	if (!ret && b->drv->set_write)
 		ret = b->drv->set_write(b, write, e);
-	if (!ret && b->data_file)
-		ret = blk_set_write(b->data_file, write, e);
-	if (!ret && b->file)
-		ret = blk_set_write(b->file, write, e);
-	if (!ret)
-		b->write = write;
-	return ret;
+	if (ret) {
+		if (write)
+			set_write_below(b, false, NULL);
+		return ret;
+	}
+	b->write = write;
+	return write ? 0 : set_write_below(b, false, e);
+}
+
+int blk_replace_backing(struct blk *b, struct blk *backing)
+{
+	struct blk *old;
+
+	while (b->in_flight)
+		co_wait(&b->drained, NULL);
+	old = b->backing;
+	b->backing = backing;
+	return blk_unref(old);
 }
 
 struct blk *blk_ref(struct blk *b)

@@ -60,6 +60,7 @@ struct blk_driver {
 	int (*discard)(struct blk *b, uint64_t off,
 		       uint64_t len); /* optional */
 	int (*flush)(struct blk *b);  /* optional */
+	bool flushes_file;	      /* flush() does so to b->file too */
 	/* Optional: without it DATA|ALLOCATED (B04). */
 	int (*status)(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 		      uint64_t *map, struct blk **file);
@@ -79,6 +80,23 @@ struct blk *blk_open_named(struct blk *b, const char *name, const char *format,
  * (NULL with the reason in e).  The driver's open() finds b->file there. */
 struct blk *blk_filter_open(struct blk *b, const struct blk_driver *drv,
 			    struct error *e);
+
+/* [co] Puts another backing node (NULL: none), whose reference it takes, below
+ * b at a moment when no request of b is on its way, and drops the old one.  The
+ * image itself is told by the format's set_backing.  0 or -errno of closing. */
+int blk_replace_backing(struct blk *b, struct blk *backing);
+
+/* A request of b is on its way: b and its links stay until it ends. */
+static inline void blk_request_begin(struct blk *b)
+{
+	b->in_flight++;
+}
+
+static inline void blk_request_end(struct blk *b)
+{
+	if (!--b->in_flight)
+		co_wake_all(&b->drained);
+}
 
 extern const struct blk_driver blk_file_driver, blk_raw_driver,
 	blk_qcow2_driver, blk_nbd_driver;

@@ -32,17 +32,6 @@ static uint64_t align_up(const struct blk *b, uint64_t off)
 	return align_down(b, off + b->align - 1);
 }
 
-static void begin(struct blk *b)
-{
-	b->in_flight++;
-}
-
-static void end(struct blk *b)
-{
-	if (!--b->in_flight)
-		co_wake_all(&b->drained);
-}
-
 static bool is_range_sane(uint64_t off, uint64_t len)
 {
 	return off <= INT64_MAX && len <= INT64_MAX - off;
@@ -155,9 +144,9 @@ int blk_readv(struct blk *b, uint64_t off, uint64_t len,
 		return -EINVAL;
 	inside = off >= b->len ? 0 : min_u64(len, b->len - off);
 	if (inside) {
-		begin(b);
+		blk_request_begin(b);
 		ret = read_inside(b, off, inside, iov, nr_iov);
-		end(b);
+		blk_request_end(b);
 	}
 	if (!ret && inside < len)
 		iov_zero(iov, nr_iov, inside, len - inside);
@@ -239,7 +228,7 @@ static int finish_write(struct blk *b, int ret, unsigned flags)
 	b->write_gen++;
 	if (!ret && (flags & BLK_FUA) && !b->fua)
 		ret = blk_flush(b);
-	end(b);
+	blk_request_end(b);
 	return ret;
 }
 
@@ -251,7 +240,7 @@ int blk_writev(struct blk *b, uint64_t off, uint64_t len,
 
 	if (ret || !len)
 		return ret;
-	begin(b);
+	blk_request_begin(b);
 	track(b, &r, off, len);
 	if ((off | len) & (b->align - 1))
 		ret = write_bounced(b, off, len, iov, nr_iov, flags);
@@ -331,7 +320,7 @@ int blk_write_zeroes(struct blk *b, uint64_t off, uint64_t len, unsigned flags)
 
 	if (ret || !len)
 		return ret;
-	begin(b);
+	blk_request_begin(b);
 	track(b, &r, off, len);
 	ret = zero_range(b, off, len, flags);
 	if (!ret && off + len > b->len)
@@ -351,7 +340,7 @@ int blk_discard(struct blk *b, uint64_t off, uint64_t len)
 	last = off + len == b->len ? off + len : align_down(b, off + len);
 	if (first >= last)
 		return 0;
-	begin(b);
+	blk_request_begin(b);
 	track(b, &r, first, last - first);
 	ret = b->drv->discard(b, first, last - first);
 	untrack(b, &r);
@@ -369,7 +358,7 @@ static int flush_layers(struct blk *b)
 		ret = b->drv->flush(b);
 	if (!ret && b->data_file)
 		ret = blk_flush(b->data_file);
-	if (!ret && b->file)
+	if (!ret && b->file && !b->drv->flushes_file)
 		ret = blk_flush(b->file);
 	return ret;
 }
@@ -381,7 +370,7 @@ int blk_flush(struct blk *b)
 
 	if (!b->write)
 		return 0;
-	begin(b);
+	blk_request_begin(b);
 	co_lock(&b->flushing);
 	gen = b->write_gen;
 	if (b->flush_error)
@@ -393,7 +382,7 @@ int blk_flush(struct blk *b)
 	else if (b->is_protocol && !b->is_filter)
 		b->flush_error = ret;
 	co_unlock(&b->flushing);
-	end(b);
+	blk_request_end(b);
 	return ret;
 }
 
@@ -410,7 +399,7 @@ int blk_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 	if (len > INT64_MAX)
 		return error_set(e, -EFBIG, "%s: %llu bytes are too many",
 				 b->name, (unsigned long long)len);
-	begin(b);
+	blk_request_begin(b);
 	ret = b->drv->truncate(b, len, mode, allow_shrink, e);
 	if (!ret)
 		b->len = len;

@@ -49,18 +49,13 @@ static int ask_file(int ret, uint64_t *n, uint64_t map, struct blk *file)
 	return ret | (below & BLK_STATUS_ZERO);
 }
 
-int blk_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
-	       uint64_t *map, struct blk **file)
+static int status_inside(struct blk *b, uint64_t off, uint64_t len,
+			 uint64_t *pnum, uint64_t *map, struct blk **file)
 {
 	struct blk *at = b;
 	uint64_t n, where, got;
 	int ret;
 
-	*pnum = 0;
-	if (off >= b->len)
-		return BLK_STATUS_EOF;
-	if (!len)
-		return 0;
 	ret = ask_driver(b, off, min_u64(len, b->len - off), &n, &where, &at);
 	if (ret < 0)
 		return ret;
@@ -94,17 +89,50 @@ int blk_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 	return ret | (off + n == b->len ? BLK_STATUS_EOF : 0);
 }
 
+int blk_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
+	       uint64_t *map, struct blk **file)
+{
+	int ret;
+
+	*pnum = 0;
+	if (off >= b->len)
+		return BLK_STATUS_EOF;
+	if (!len)
+		return 0;
+	blk_request_begin(b);
+	ret = status_inside(b, off, len, pnum, map, file);
+	blk_request_end(b);
+	return ret;
+}
+
+static struct blk *below(const struct blk *p)
+{
+	return blk_skip_filters(p)->backing;
+}
+
+/* A layer stays open while it is asked. */
+static struct blk *step_down(struct blk *p)
+{
+	struct blk *next = below(p);
+
+	blk_request_begin(next);
+	blk_request_end(p);
+	return next;
+}
+
 int blk_status_above(struct blk *b, struct blk *base, uint64_t off,
 		     uint64_t len, uint64_t *pnum, uint64_t *map,
 		     struct blk **file, int *depth)
 {
 	struct blk *p = b;
 	uint64_t n;
-	int level = 0, ret = blk_status(b, off, len, pnum, map, file);
+	int level = 0, ret;
 
+	blk_request_begin(p);
+	ret = blk_status(b, off, len, pnum, map, file);
 	while (ret >= 0 && *pnum && !(ret & (KNOWN | BLK_STATUS_ALLOCATED)) &&
-	       (p = blk_skip_filters(p))->backing && p->backing != base) {
-		p = p->backing;
+	       below(p) && below(p) != base) {
+		p = step_down(p);
 		level++;
 		ret = blk_status(p, off, *pnum, &n, map, file);
 		if (ret < 0)
@@ -117,6 +145,7 @@ int blk_status_above(struct blk *b, struct blk *base, uint64_t off,
 		else if (n < *pnum)
 			ret &= ~BLK_STATUS_OFFSET_VALID;
 	}
+	blk_request_end(p);
 	if (depth)
 		*depth = level;
 	if (ret < 0 || !*pnum)

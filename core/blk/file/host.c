@@ -232,7 +232,9 @@ int host_file_reopen(struct host_file *f, const char *path, bool write,
 		close(fd);
 		return ret;
 	}
-	close(f->fd);
-	f->fd = fd;
-	return 0;
+	/* Under the same number: requests on their way know that. */
+	if (dup3(fd, f->fd, O_CLOEXEC) < 0)
+		ret = error_errno(e, errno, "'%s'", path);
+	close(fd);
+	return ret;
 }

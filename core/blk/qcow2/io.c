@@ -748,6 +748,7 @@ const struct blk_driver blk_qcow2_driver = {
 	.priv_len = sizeof(struct qcow2),
 	.open = qcow2_open,
 	.close = qcow2_close,
+	.set_write = qcow2_set_write,
 	.readv = qcow2_readv,
 	.writev = qcow2_writev,
 	.write_zeroes = qcow2_write_zeroes,

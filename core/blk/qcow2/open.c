@@ -88,12 +88,9 @@ static int take_names(struct qcow2 *s, struct error *e)
 	return b->data_file ? 0 : error_prefix(e, -EIO, "'%s'", b->name);
 }
 
-static int check_writable(struct qcow2 *s, const struct blk_options *o,
-			  struct error *e)
+static int check_writable(struct qcow2 *s, bool check, struct error *e)
 {
-	if (!s->b->write)
-		return 0;
-	if ((s->h.incompat & QCOW2_INCOMPAT_CORRUPT) && !o->check)
+	if ((s->h.incompat & QCOW2_INCOMPAT_CORRUPT) && !check)
 		return error_set(e, -EACCES,
 				 "qcow2: Image is corrupt; cannot be opened "
 				 "read/write");
@@ -151,7 +148,7 @@ int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e)
 	set_geometry(s);
 	s->fresh_off =
 		(b->file->len + s->cluster_len - 1) & ~(s->cluster_len - 1);
-	ret = check_writable(s, o, e);
+	ret = b->write ? check_writable(s, o->check, e) : 0;
 	if (!ret)
 		ret = make_caches(s, o->cache_len, e);
 	if (!ret)
@@ -205,4 +202,23 @@ void qcow2_close(struct blk *b)
 	if (b->write)
 		write_last(s);
 	release(s);
+}
+
+int qcow2_set_write(struct blk *b, bool write, struct error *e)
+{
+	struct qcow2 *s = qcow2_of(b);
+	int ret = 0;
+
+	if (!write) {
+		write_last(s);
+		s->closing = false;
+		return 0;
+	}
+	ret = check_writable(s, b->options.check, e);
+	if (ret || !(s->h.incompat & QCOW2_INCOMPAT_DIRTY))
+		return ret;
+	b->write = true;
+	ret = mend(s, e);
+	b->write = false;
+	return ret;
 }

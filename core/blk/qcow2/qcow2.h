@@ -278,6 +278,7 @@ int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 /* The driver's slots (driver.h). */
 int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e);
 void qcow2_close(struct blk *b);
+int qcow2_set_write(struct blk *b, bool write, struct error *e);
 
 /* ---- compress.c ---- */
 
