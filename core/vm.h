@@ -32,11 +32,12 @@ enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI };
 
 struct vm_disk_config {
 	char path[VM_PATH_LEN]; /* empty: a CD-ROM drive without medium */
-	char format[16];	/* "raw" */
+	char format[16];	/* "raw", "qcow2"; empty: raw (drive.h) */
 	char cache[16];		/* a preset's name; empty: writeback */
+	char aio[16];		/* "threads", "native", "io_uring" */
 	enum vm_disk_bus bus;
 	bool cdrom, readonly;
-	bool scratch; /* writes go to a copy that ends with the machine */
+	bool scratch; /* writes go to an overlay that ends with the machine */
 };
 
 struct vm_config {

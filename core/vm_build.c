@@ -218,12 +218,15 @@ static int open_drive(struct vm *vm, unsigned i, struct error *e)
 	struct vm_disk *disk = &vm->disks[i];
 	struct drive_config dc = {
 		.path = cfg->path,
-		.format = *cfg->format ? cfg->format : "raw",
+		.format = cfg->format,
 		.readonly = cfg->readonly || cfg->cdrom,
 		.scratch = cfg->scratch,
+		.backing_folders = getenv("BINNACLE_BACKING_FOLDERS"),
 	};
 	int r = drive_preset_parse(cfg->cache, &dc.preset, e);
 
+	if (!r)
+		r = drive_aio_parse(cfg->aio, &dc.aio, e);
 	if (r)
 		return r;
 	vm->nr_disks = i + 1;

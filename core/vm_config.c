@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/blk/drive.h"
+#include "core/blk/format.h"
 #include "core/error.h"
 #include "core/vm.h"
 
@@ -71,14 +72,17 @@ static int check_disk(const struct vm_disk_config *d, unsigned i,
 		      struct error *e)
 {
 	enum drive_preset preset;
+	enum blk_aio aio;
 	int r;
 
-	if (*d->format && strcmp(d->format, "raw"))
+	if (*d->format && !blk_format_find(d->format))
 		return error_set(e, -EINVAL,
 				 "disk %u: format '%s' is not known; allowed: "
-				 "raw",
+				 "raw, qcow2",
 				 i, d->format);
 	r = drive_preset_parse(d->cache, &preset, e);
+	if (!r)
+		r = drive_aio_parse(d->aio, &aio, e);
 	if (r)
 		return error_prefix(e, r, "disk %u", i);
 	if (d->cdrom && d->bus != VM_DISK_AHCI)

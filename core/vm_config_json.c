@@ -244,10 +244,10 @@ static const struct key disk_keys[] = {
 	KEY(disk_parse, "path", KEY_PATH, d.path),
 	KEY(disk_parse, "format", KEY_TEXT, d.format),
 	KEY(disk_parse, "cache", KEY_TEXT, d.cache),
+	KEY(disk_parse, "aio", KEY_TEXT, d.aio),
 	{.name = "bus", .type = KEY_CALL, .call = get_bus},
 	KEY(disk_parse, "cdrom", KEY_BOOL, d.cdrom),
 	KEY(disk_parse, "readonly", KEY_BOOL, d.readonly),
-	KEY(disk_parse, "scratch", KEY_BOOL, d.scratch),
 	KEY(disk_parse, "scratch", KEY_BOOL, d.scratch),
 };
 

@@ -1,26 +1,33 @@
 /*
- * A request goes: drive_submit (loop) -> backend -> run_request (worker) ->
- * take_back (worker) -> complete_all (loop, or a drain).
+ * A request goes: drive_submit -> run_request (a coroutine of the drive's own
+ * context) -> take_back -> complete_all (from the loop, or a drain).
  *
  * Invariants: a request is counted in in_flight from drive_submit until just
  * before its done() runs; done() runs on the loop, or on the thread that
- * drains while the world (and so the loop) is stopped; a refused request takes
- * the same way back as any other, so done() never runs inside drive_submit.
+ * drains while the world (and so the loop) is stopped; it never runs inside
+ * drive_submit or a coroutine, so it may submit and drain.
+ *
+ * The block layer lives in a loop inside the device's loop: a request needs no
+ * other thread, and a drain can run it while the device's loop is stopped.
  */
 #include "core/blk/drive.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/blk/aio.h"
+#include "core/blk/blk.h"
+#include "core/blk/co.h"
+#include "core/blk/drive_image.h"
 #include "core/blk/drive_int.h"
-#include "core/blk/file.h"
+#include "core/blk/iov.h"
+#include "core/blk/options.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/loop.h"
+
+#define DRIVE_WORKERS 8
 
 /* Posted to the loop; outlives its drive while it is queued there. */
 struct bell {
@@ -29,28 +36,25 @@ struct bell {
 };
 
 struct drive {
-	struct loop *loop;
+	struct loop *loop, *inner;
+	struct blk_ctx *ctx;
+	struct blk *blk; /* NULL: no medium */
 	struct bell *bell;
 	struct log *log;
-	enum drive_preset preset;
-	bool readonly, scratch, attached;
+	struct drive_config cfg; /* path points to the field below */
+	bool attached;
 	char path[1024];
-	const struct blk_file_ops *ops;
-	struct blk_file file;
-	int has_medium;	  /* atomic */
-	unsigned changes; /* atomic: of the medium */
-	uint64_t len;	  /* atomic: 0 without medium */
-	int wce;	  /* atomic */
-	int sync_failed;  /* atomic: see sync_image */
-	const struct blk_aio_class *aio_class;
-	struct blk_aio *aio;
+	drive_wrap_fn *wrap;
+	void *wrap_arg;
+	int has_medium;		    /* atomic */
+	unsigned changes;	    /* atomic: of the medium */
+	uint64_t len;		    /* atomic: 0 without medium */
+	int wce;		    /* atomic */
+	bool sync_failed;	    /* and said so */
 	unsigned in_flight;	    /* atomic */
 	struct drive_stats stats;   /* relaxed atomics */
 	struct drive_req own_flush; /* after WCE was turned off */
 	bool own_flush_busy;
-
-	pthread_mutex_t lock; /* a leaf; protects the list of the completed */
-	pthread_cond_t cond;
 	struct drive_req *done_first, *done_last;
 };
 
@@ -86,82 +90,29 @@ int drive_preset_parse(const char *name, enum drive_preset *out,
 			 name);
 }
 
-/* ---- on a worker ---- */
-
-/*
- * After a failed fdatasync the kernel may drop the pages it could not write
- * and call them clean: the next fdatasync would succeed and be a lie.
- */
-static int sync_image(struct drive *d)
+int drive_aio_parse(const char *name, enum blk_aio *out, struct error *e)
 {
-	int r;
-
-	if (d->readonly)
+	*out = BLK_AIO_THREADS;
+	if (!name || !*name || !blk_aio_parse(name, out))
 		return 0;
-	/* Acquire: pairs with the store below on another worker. */
-	if (__atomic_load_n(&d->sync_failed, __ATOMIC_ACQUIRE))
-		return -EIO;
-	r = blk_file_sync(&d->file);
-	if (!r)
-		return 0;
-	/* Release: whoever sees it must not report success any more. */
-	if (!__atomic_exchange_n(&d->sync_failed, 1, __ATOMIC_ACQ_REL))
-		log_write(d->log, LOG_LEVEL_ERROR, "disk",
-			  "'%s': written data could not be made stable (%s); "
-			  "every flush fails from now on: shut the guest down "
-			  "and check the host's disk",
-			  d->path, strerror(-r));
-	return r;
-}
-
-static int run_request(void *opaque, struct drive_req *req)
-{
-	struct drive *d = opaque;
-	int r = -EINVAL;
-
-	switch (req->op) {
-	case DRIVE_READ:
-		return blk_file_readv(&d->file, req->iov, req->nr_iov,
-				      req->off);
-	case DRIVE_WRITE:
-		r = blk_file_writev(&d->file, req->iov, req->nr_iov, req->off);
-		break;
-	case DRIVE_FLUSH:
-		r = 0;
-		break;
-	case DRIVE_DISCARD:
-		r = blk_file_discard(&d->file, req->off, req->len);
-		break;
-	case DRIVE_WRITE_ZEROES:
-		r = blk_file_write_zeroes(&d->file, req->off, req->len);
-		break;
-	}
-	if (!r && req->sync)
-		r = sync_image(d);
-	return r;
+	return error_set(e, -EINVAL,
+			 "aio '%s' is unknown: choose threads, native or "
+			 "io_uring",
+			 name);
 }
 
 /* ---- completion ---- */
 
-static void take_back(void *opaque, struct drive_req *req)
+static void take_back(struct drive *d, struct drive_req *req, int res)
 {
-	struct drive *d = opaque;
-	bool first;
-
+	req->res = res;
 	req->next = NULL;
-	pthread_mutex_lock(&d->lock);
-	first = !d->done_first;
-	if (first)
-		d->done_first = req;
-	else
+	if (d->done_first)
 		d->done_last->next = req;
+	else
+		d->done_first = req;
 	d->done_last = req;
-	/* Posted under the lock: once a drain has seen the request, the loop
-	 * isn't touched any more. */
-	if (first)
-		loop_post(d->loop, &d->bell->work);
-	pthread_cond_broadcast(&d->cond);
-	pthread_mutex_unlock(&d->lock);
+	loop_post(d->loop, &d->bell->work);
 }
 
 static void add(uint64_t *counter, uint64_t n)
@@ -190,14 +141,8 @@ static void complete_all(struct drive *d)
 {
 	struct drive_req *req;
 
-	for (;;) {
-		pthread_mutex_lock(&d->lock);
-		req = d->done_first;
-		if (req)
-			d->done_first = req->next;
-		pthread_mutex_unlock(&d->lock);
-		if (!req)
-			return;
+	while ((req = d->done_first)) {
+		d->done_first = req->next;
 		req->next = NULL;
 		count(d, req);
 		/* Release: a reader that sees 0 sees the request's effects. */
@@ -219,26 +164,86 @@ static void on_bell(void *arg)
 void drive_drain(struct drive *d)
 {
 	while (drive_in_flight(d)) {
-		pthread_mutex_lock(&d->lock);
-		while (!d->done_first)
-			pthread_cond_wait(&d->cond, &d->lock);
-		pthread_mutex_unlock(&d->lock);
+		if (!d->done_first)
+			loop_poll(d->inner, true);
 		complete_all(d);
 	}
+}
+
+/* ---- in a coroutine ---- */
+
+/* What lies past the end of an odd image reads as zeroes. */
+static int read_padded(struct drive *d, struct drive_req *req)
+{
+	uint64_t end = blk_len(d->blk), inside = req->len;
+	int ret = 0;
+
+	if (inside > end - req->off)
+		inside = end - req->off;
+	if (inside)
+		ret = blk_readv(d->blk, req->off, inside, req->iov,
+				req->nr_iov);
+	if (!ret && inside < req->len)
+		iov_zero(req->iov, req->nr_iov, inside, req->len - inside);
+	return ret;
+}
+
+static int flush(struct drive *d)
+{
+	int ret = blk_flush(d->blk);
+
+	if (ret && !d->sync_failed) {
+		d->sync_failed = true;
+		log_write(d->log, LOG_LEVEL_ERROR, "disk",
+			  "'%s': written data could not be made stable (%s); "
+			  "every flush fails from now on: shut the guest down "
+			  "and check the host's disk",
+			  d->path, strerror(-ret));
+	}
+	return ret;
+}
+
+static int perform(struct drive *d, struct drive_req *req)
+{
+	int ret = -EINVAL;
+
+	switch (req->op) {
+	case DRIVE_READ:
+		return read_padded(d, req);
+	case DRIVE_WRITE:
+		ret = blk_writev(d->blk, req->off, req->len, req->iov,
+				 req->nr_iov, 0);
+		break;
+	case DRIVE_FLUSH:
+		ret = 0;
+		break;
+	case DRIVE_DISCARD:
+		return blk_discard(d->blk, req->off, req->len);
+	case DRIVE_WRITE_ZEROES:
+		ret = blk_write_zeroes(d->blk, req->off, req->len, 0);
+		break;
+	}
+	return !ret && req->sync ? flush(d) : ret;
+}
+
+static void run_request(void *arg)
+{
+	struct drive_req *req = arg;
+
+	take_back(req->drive, req, perform(req->drive, req));
 }
 
 /* ---- submission ---- */
 
 static int check_range(const struct drive *d, const struct drive_req *req)
 {
-	uint64_t mask = req->op == DRIVE_READ ? 511 : drive_block_len(d) - 1;
-	uint64_t total = 0;
+	uint64_t total = 0, end = drive_len(d);
 
 	if (req->op == DRIVE_FLUSH)
 		return 0;
-	if ((req->off | req->len) & mask)
+	if ((req->off | req->len) & (DRIVE_SECTOR - 1))
 		return -EINVAL;
-	if (req->off > d->file.len || req->len > d->file.len - req->off)
+	if (req->off > end || req->len > end - req->off)
 		return -EINVAL;
 	if (req->op == DRIVE_DISCARD || req->op == DRIVE_WRITE_ZEROES)
 		return 0;
@@ -252,17 +257,18 @@ static int check(const struct drive *d, const struct drive_req *req)
 {
 	if (!d->attached)
 		return -ENODEV;
-	if (!d->has_medium)
+	if (!d->blk)
 		return -ENOMEDIUM;
-	if (d->readonly && req->op != DRIVE_READ && req->op != DRIVE_FLUSH)
+	if (d->cfg.readonly && req->op != DRIVE_READ && req->op != DRIVE_FLUSH)
 		return -EROFS;
 	return check_range(d, req);
 }
 
 void drive_submit(struct drive *d, struct drive_req *req)
 {
-	bool ignore_flush = presets[d->preset].ignore_flush;
+	bool ignore_flush = presets[d->cfg.preset].ignore_flush;
 	bool is_empty;
+	int ret;
 
 	req->drive = d;
 	req->next = NULL;
@@ -274,19 +280,21 @@ void drive_submit(struct drive *d, struct drive_req *req)
 	    (req->op == DRIVE_WRITE || req->op == DRIVE_WRITE_ZEROES))
 		req->sync = req->fua || !drive_wce(d);
 	__atomic_fetch_add(&d->in_flight, 1, __ATOMIC_RELAXED);
-	req->res = check(d, req);
+	ret = check(d, req);
 	is_empty = req->op == DRIVE_FLUSH ? !req->sync : !req->len;
-	if (req->res || is_empty)
-		take_back(d, req);
-	else
-		d->aio_class->submit(d->aio, req);
+	if (!ret && !is_empty) {
+		ret = co_start(d->ctx, run_request, req);
+		if (!ret)
+			return;
+	}
+	take_back(d, req, ret);
 }
 
 static void own_flush_done(struct drive_req *req, int res)
 {
 	struct drive *d = req->opaque;
 
-	(void)res; /* sync_image has said it, and says it to the guest again */
+	(void)res; /* flush() has said it, and says it to the guest again */
 	d->own_flush_busy = false;
 }
 
@@ -295,7 +303,7 @@ void drive_set_wce(struct drive *d, bool on)
 	bool was = drive_wce(d);
 
 	__atomic_store_n(&d->wce, on, __ATOMIC_RELAXED);
-	if (on || !was || !d->attached || !d->has_medium || d->own_flush_busy)
+	if (on || !was || !d->attached || !d->blk || d->own_flush_busy)
 		return;
 	d->own_flush_busy = true;
 	d->own_flush = (struct drive_req){
@@ -311,9 +319,9 @@ void drive_set_wce(struct drive *d, bool on)
 int drive_attach(struct drive *d, const struct drive_caps *caps,
 		 struct error *e)
 {
-	const struct preset_row *p = &presets[d->preset];
+	const struct preset_row *p = &presets[d->cfg.preset];
 
-	if (!d->readonly && !p->ignore_flush) {
+	if (!d->cfg.readonly && !p->ignore_flush) {
 		if (p->wce && caps->wce == DRIVE_WCE_ALWAYS && !caps->flush)
 			return error_set(
 				e, -EINVAL,
@@ -352,12 +360,7 @@ uint64_t drive_len(const struct drive *d)
 
 bool drive_readonly(const struct drive *d)
 {
-	return d->readonly;
-}
-
-unsigned drive_block_len(const struct drive *d)
-{
-	return d->file.align > 512 ? d->file.align : 512;
+	return d->cfg.readonly;
 }
 
 bool drive_wce(const struct drive *d)
@@ -395,65 +398,114 @@ void drive_stats_copy(struct drive *d, struct drive_stats *out)
 
 /* ---- life ---- */
 
-static void publish_medium(struct drive *d, bool present)
+static void publish_medium(struct drive *d)
 {
-	__atomic_store_n(&d->len, present ? d->file.len : 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&d->has_medium, present, __ATOMIC_RELAXED);
+	uint64_t len = d->blk ? blk_len(d->blk) : 0;
+
+	len = (len + DRIVE_SECTOR - 1) & ~(uint64_t)(DRIVE_SECTOR - 1);
+	__atomic_store_n(&d->len, len, __ATOMIC_RELAXED);
+	__atomic_store_n(&d->has_medium, d->blk != NULL, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&d->changes, 1, __ATOMIC_RELAXED);
 }
 
-static int open_medium(struct drive *d, const char *path, struct blk_file *file,
-		       struct error *e)
-{
-	struct blk_file_flags flags = {
-		.readonly = d->readonly,
-		.scratch = d->scratch,
-		.direct = presets[d->preset].direct,
-	};
+/* Opening and closing are coroutines too; nobody else uses the drive then. */
+struct medium_call {
+	struct drive *d;
+	const char *path; /* NULL: no new medium */
+	struct error *e;
+	int ret;
+	bool done;
+};
 
-	if (strlen(path) >= sizeof(d->path))
+static int replace_medium(struct drive *d, const char *path, struct error *e)
+{
+	struct drive_config cfg = d->cfg;
+	struct drive_image image = {
+		.cfg = &cfg,
+		.direct = presets[cfg.preset].direct,
+		.no_flush = presets[cfg.preset].ignore_flush,
+		.wrap = d->wrap,
+		.wrap_arg = d->wrap_arg,
+	};
+	struct blk *blk = NULL;
+	int ret;
+
+	cfg.path = path;
+	if (path) {
+		blk = drive_image_open(d->ctx, &image, e);
+		if (!blk)
+			return e->code ? e->code : -EIO;
+	}
+	ret = blk_unref(d->blk);
+	if (ret)
+		log_write(d->log, LOG_LEVEL_ERROR, "disk",
+			  "'%s': closing the image failed: %s", d->path,
+			  strerror(-ret));
+	d->blk = blk;
+	return 0;
+}
+
+static void medium_co(void *arg)
+{
+	struct medium_call *c = arg;
+
+	c->ret = replace_medium(c->d, c->path, c->e);
+	c->done = true;
+}
+
+static int run_medium_call(struct drive *d, const char *path, struct error *e)
+{
+	struct error ignored = {0};
+	struct medium_call c = {d, path, e ? e : &ignored, 0, false};
+
+	if (co_start(d->ctx, medium_co, &c))
+		return error_set(e, -ENOMEM, "no memory for a disk");
+	while (!c.done)
+		loop_poll(d->inner, true);
+	return c.ret;
+}
+
+static int set_medium(struct drive *d, const char *path, struct error *e)
+{
+	bool has_path = path && *path;
+	int ret;
+
+	if (has_path && strlen(path) >= sizeof(d->path))
 		return error_set(e, -ENAMETOOLONG, "disk '%s': path too long",
 				 path);
-	return blk_file_open(file, path, flags, d->ops, d->log, e);
+	ret = run_medium_call(d, has_path ? path : NULL, e);
+	if (ret)
+		return ret;
+	snprintf(d->path, sizeof(d->path), "%s", has_path ? path : "");
+	publish_medium(d);
+	return 0;
 }
 
 int drive_change_medium(struct drive *d, const char *path, struct error *e)
 {
-	struct blk_file file = {.fd = -1};
-	int r;
-
-	if (!d->readonly)
+	if (!d->cfg.readonly)
 		return error_set(e, -EINVAL,
 				 "disk '%s': only the medium of a read-only "
 				 "drive can be changed",
 				 d->path);
-	if (path && *path) {
-		r = open_medium(d, path, &file, e);
-		if (r)
-			return r;
-	}
 	drive_drain(d);
-	blk_file_close(&d->file);
-	d->file = file;
-	snprintf(d->path, sizeof(d->path), "%s", path ? path : "");
-	publish_medium(d, file.ops != NULL);
-	return 0;
+	return set_medium(d, path, e);
 }
 
 void drive_close(struct drive *d)
 {
 	if (!d)
 		return;
-	drive_drain(d);
-	if (d->aio)
-		d->aio_class->destroy(d->aio);
-	blk_file_close(&d->file);
+	if (d->ctx) {
+		drive_drain(d);
+		run_medium_call(d, NULL, NULL);
+		blk_ctx_destroy(d->ctx);
+	}
+	loop_destroy(d->inner);
 	/* Acquire: what posted it is over; on the loop only fn clears it. */
 	d->bell->drive = NULL;
 	if (!__atomic_load_n(&d->bell->work.queued, __ATOMIC_ACQUIRE))
 		free(d->bell);
-	pthread_cond_destroy(&d->cond);
-	pthread_mutex_destroy(&d->lock);
 	free(d);
 }
 
@@ -473,50 +525,35 @@ drive_alloc(struct loop *loop, const struct drive_config *cfg, struct log *log)
 	d->bell->drive = d;
 	d->loop = loop;
 	d->log = log;
-	d->preset = cfg->preset;
-	d->readonly = cfg->readonly;
-	d->scratch = cfg->scratch;
+	d->cfg = *cfg;
+	d->cfg.path = d->path;
 	d->wce = presets[cfg->preset].wce;
-	d->file.fd = -1;
-	pthread_mutex_init(&d->lock, NULL);
-	pthread_cond_init(&d->cond, NULL);
 	return d;
 }
 
 static int drive_setup(struct drive *d, const struct drive_config *cfg,
-		       const struct blk_aio_class *aio, struct error *e)
+		       struct error *e)
 {
-	struct blk_aio_client client = {
-		.opaque = d,
-		.run = run_request,
-		.completed = take_back,
+	struct blk_ctx_config ctx = {
+		.log = d->log,
+		.nr_workers = DRIVE_WORKERS,
 	};
 	bool has_path = cfg->path && *cfg->path;
-	int r;
 
-	if (cfg->format && *cfg->format && strcmp(cfg->format, "raw"))
-		return error_set(e, -EINVAL,
-				 "disk '%s': format '%s' isn't known; convert "
-				 "the image to raw",
-				 has_path ? cfg->path : "", cfg->format);
 	if (!has_path && !cfg->readonly)
 		return error_set(e, -EINVAL,
 				 "a disk needs the path of its image");
-	if (has_path) {
-		r = open_medium(d, cfg->path, &d->file, e);
-		if (r)
-			return r;
-		snprintf(d->path, sizeof(d->path), "%s", cfg->path);
-	}
-	publish_medium(d, has_path);
-	d->aio_class = aio;
-	d->aio = aio->create(&client, e);
-	return d->aio ? 0 : -ENOMEM;
+	d->inner = loop_create_inside(d->loop, e);
+	if (!d->inner)
+		return -ENOMEM;
+	ctx.loop = d->inner;
+	ctx.backing_folders = cfg->backing_folders;
+	d->ctx = blk_ctx_create(&ctx, e);
+	return d->ctx ? set_medium(d, cfg->path, e) : -ENOMEM;
 }
 
 struct drive *drive_open_with(struct loop *loop, const struct drive_config *cfg,
-			      const struct blk_file_ops *ops,
-			      const struct blk_aio_class *aio, struct log *log,
+			      drive_wrap_fn *wrap, void *arg, struct log *log,
 			      struct error *e)
 {
 	struct drive *d;
@@ -531,8 +568,9 @@ struct drive *drive_open_with(struct loop *loop, const struct drive_config *cfg,
 		error_set(e, -ENOMEM, "no memory for a disk");
 		return NULL;
 	}
-	d->ops = ops;
-	if (drive_setup(d, cfg, aio, e)) {
+	d->wrap = wrap;
+	d->wrap_arg = arg;
+	if (drive_setup(d, cfg, e)) {
 		drive_close(d);
 		return NULL;
 	}
@@ -542,6 +580,5 @@ struct drive *drive_open_with(struct loop *loop, const struct drive_config *cfg,
 struct drive *drive_open(struct loop *loop, const struct drive_config *cfg,
 			 struct log *log, struct error *e)
 {
-	return drive_open_with(loop, cfg, &blk_file_host_ops, &blk_aio_threads,
-			       log, e);
+	return drive_open_with(loop, cfg, NULL, NULL, log, e);
 }

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "core/blk/blk.h"
+
 struct drive;
 struct error;
 struct log;
@@ -38,12 +40,16 @@ struct drive_caps {
 	bool flush, fua, discard, write_zeroes;
 };
 
+#define DRIVE_SECTOR 512u
+
 struct drive_config {
 	const char *path;
-	const char *format; /* "raw" */
+	const char *format; /* "raw", "qcow2"; NULL or "": raw, see below */
 	enum drive_preset preset;
+	enum blk_aio aio;
 	bool readonly;
-	bool scratch; /* writes go to a private copy that ends with the drive */
+	bool scratch; /* writes go to an overlay that ends with the drive */
+	const char *backing_folders; /* as struct blk_ctx_config has them */
 };
 
 enum drive_op {
@@ -78,12 +84,15 @@ struct drive_req {
 int drive_preset_parse(const char *name, enum drive_preset *out,
 		       struct error *e);
 
-/* NULL with the reason in e (image locked, not there, not aligned ...).  An
- * empty path is a CD-ROM drive without medium. */
+/* The same for "threads", "native" and "io_uring"; empty is threads. */
+int drive_aio_parse(const char *name, enum blk_aio *out, struct error *e);
+
+/* NULL with the reason in e (image locked, not there ...).  An empty path is a
+ * CD-ROM drive without medium.  An image that is not raw needs its format
+ * named.  Like every call but [any] on the loop, or before it starts. */
 struct drive *drive_open(struct loop *loop, const struct drive_config *cfg,
 			 struct log *log, struct error *e);
-/* Drains first; NULL is fine.  With nothing in flight the loop isn't touched:
- * it may be gone already. */
+/* Drains first; NULL is fine.  The loop still exists. */
 void drive_close(struct drive *d);
 
 /* The one place that refuses a combination of cache mode and device: 0, or
@@ -91,17 +100,16 @@ void drive_close(struct drive *d);
 int drive_attach(struct drive *d, const struct drive_caps *caps,
 		 struct error *e);
 
-uint64_t drive_len(const struct drive *d);	 /* [any] bytes */
-bool drive_readonly(const struct drive *d);	 /* [any] */
-unsigned drive_block_len(const struct drive *d); /* [any] 512 or 4096 */
-bool drive_wce(const struct drive *d);		 /* [any] */
+uint64_t drive_len(const struct drive *d);  /* [any] bytes */
+bool drive_readonly(const struct drive *d); /* [any] */
+bool drive_wce(const struct drive *d);	    /* [any] */
 /* Counts from the next request.  Turned off, what was written before is made
  * stable too: by a flush of the drive's own, or the next write's. */
 void drive_set_wce(struct drive *d, bool on);
 
 /* Ranges outside the disk and misaligned ones complete with -EINVAL; writes to
- * a read-only drive with -EROFS; no medium with -ENOMEDIUM.  Reads may begin
- * at any multiple of 512, all else at multiples of drive_block_len.  Once the
+ * a read-only drive with -EROFS; no medium with -ENOMEDIUM.  Ranges are whole
+ * sectors (an image whose blocks are larger is read, changed and written).  Once the
  * host failed to make data stable, every later flush fails too: the host may
  * have forgotten which data that was. */
 void drive_submit(struct drive *d, struct drive_req *req);

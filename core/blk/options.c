@@ -82,23 +82,29 @@ static int set_size(uint64_t *size, const char *key, const char *value,
 	return 0;
 }
 
-static int set_aio(struct blk_options *o, const char *value, struct error *e)
+int blk_aio_parse(const char *name, enum blk_aio *out)
 {
-	static const char *const names[] = {"threads", "native", "io_uring"};
+	static const char *const names[BLK_NR_AIO] = {
+		[BLK_AIO_THREADS] = "threads",
+		[BLK_AIO_NATIVE] = "native",
+		[BLK_AIO_IO_URING] = "io_uring",
+	};
 
-	for (int i = 0; i < BLK_NR_AIO; i++)
-		if (!strcmp(names[i], value)) {
-			o->aio = i;
+	for (unsigned i = 0; i < BLK_NR_AIO; i++)
+		if (!strcmp(names[i], name)) {
+			*out = (enum blk_aio)i;
 			return 0;
 		}
-	return bad_value(e, "aio", value);
+	return -EINVAL;
 }
 
 static int set_key(struct blk_options *o, const char *name, const char *value,
 		   struct error *e)
 {
 	if (!strcmp(name, "file.aio") || !strcmp(name, "aio"))
-		return set_aio(o, value, e);
+		return blk_aio_parse(value, &o->aio)
+			       ? bad_value(e, "aio", value)
+			       : 0;
 	if (!strcmp(name, "discard")) {
 		o->discard_unmap =
 			!strcmp(value, "unmap") || !strcmp(value, "on");

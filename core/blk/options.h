@@ -17,4 +17,7 @@ int blk_options_parse(const char *text, bool image_opts,
 		      struct blk_options *out, struct error *e);
 void blk_options_fini(struct blk_options *o);
 
+/* "threads", "native" or "io_uring"; 0 or -EINVAL. */
+int blk_aio_parse(const char *name, enum blk_aio *out);
+
 #endif

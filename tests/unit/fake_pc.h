@@ -179,8 +179,7 @@ static inline void pc_open_drive(struct fake_pc *pc, enum drive_preset preset,
 	};
 
 	world_stop(pc->m.world, NULL);
-	pc->drive = drive_open_with(pc->io, &cfg, &pc_file_ops,
-				    &blk_aio_threads, NULL, &pc->e);
+	pc->drive = drive_open_with(pc->io, &cfg, pc_wrap, NULL, NULL, &pc->e);
 	world_resume(pc->m.world);
 	if (!pc->drive)
 		fail_msg("%s", pc->e.msg);

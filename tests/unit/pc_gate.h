@@ -1,6 +1,6 @@
 /*
- * pc_gate: the system calls under a test's drive, which the test can hold up,
- * let fail, and count.
+ * pc_gate: a filter under a test's drive, which the test can hold up, let fail,
+ * and count.
  *
  * Thread rule: the gate belongs to the test's thread; it changes while no
  * request is in flight, or is an eventfd.
@@ -11,66 +11,121 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "core/blk/aio.h"
 #include "core/blk/drive.h"
 #include "core/blk/drive_int.h"
-#include "core/blk/file.h"
+#include "core/blk/driver.h"
 
-/* Calls under a drive that a test can hold up; one test runs at a time. */
+/* Requests under a drive that a test can hold up; one test runs at a time. */
 struct pc_gate {
-	int gate;     /* reads and writes wait for this eventfd when >= 0 */
-	int io_error; /* and then fail with it */
+	int gate;	/* reads and writes wait for this eventfd when >= 0 */
+	int io_error;	/* and then fail with it */
+	int sync_error; /* the next flush fails with it */
 	unsigned syncs;
+	bool direct;	/* the file was opened with O_DIRECT */
+	char order[64]; /* 'w' and 's' for each write and flush */
+	unsigned nr_order;
 };
 static struct pc_gate pc_gate = {.gate = -1};
 
-static inline int pc_wait_gate(void)
+static inline int pc_wait_call(void *arg)
 {
 	uint64_t n;
 
-	if (pc_gate.gate >= 0 && read(pc_gate.gate, &n, sizeof(n)) < 0)
-		return -EIO;
-	return -pc_gate.io_error;
+	(void)arg;
+	return read(pc_gate.gate, &n, sizeof(n)) < 0 ? -errno : 0;
 }
 
-static inline ssize_t pc_readv(int fd, const struct iovec *iov, int nr,
-			       off_t off)
+static inline int pc_wait_gate(struct blk *b)
 {
-	int r = pc_wait_gate();
+	int ret = pc_gate.gate >= 0 ? co_worker(b->ctx, pc_wait_call, NULL) : 0;
 
-	return r ? r : blk_file_host_ops.readv(fd, iov, nr, off);
+	return ret ? ret : -pc_gate.io_error;
 }
 
-static inline ssize_t pc_writev(int fd, const struct iovec *iov, int nr,
-				off_t off)
+static inline void pc_note(char what)
 {
-	int r = pc_wait_gate();
-
-	return r ? r : blk_file_host_ops.writev(fd, iov, nr, off);
+	if (pc_gate.nr_order < sizeof(pc_gate.order) - 1)
+		pc_gate.order[pc_gate.nr_order++] = what;
 }
 
-static inline int pc_sync(int fd)
+static inline int pc_open(struct blk *b, const struct blk_options *o,
+			  struct error *e)
 {
+	(void)b;
+	(void)o;
+	(void)e;
+	return 0;
+}
+
+static inline int pc_readv(struct blk *b, uint64_t off, uint64_t len,
+			   const struct iovec *iov, int nr)
+{
+	int ret = pc_wait_gate(b);
+
+	return ret ? ret : blk_readv(b->file, off, len, iov, nr);
+}
+
+static inline int pc_writev(struct blk *b, uint64_t off, uint64_t len,
+			    const struct iovec *iov, int nr, unsigned flags)
+{
+	int ret = pc_wait_gate(b);
+
+	pc_note('w');
+	return ret ? ret : blk_writev(b->file, off, len, iov, nr, flags);
+}
+
+static inline int pc_flush(struct blk *b)
+{
+	int ret = -pc_gate.sync_error;
+
+	(void)b;
+	pc_note('s');
 	__atomic_fetch_add(&pc_gate.syncs, 1, __ATOMIC_SEQ_CST);
-	return blk_file_host_ops.sync(fd);
+	pc_gate.sync_error = 0;
+	return ret;
 }
 
-static inline int pc_open(const char *path, int flags)
+static inline int pc_discard(struct blk *b, uint64_t off, uint64_t len)
 {
-	return blk_file_host_ops.open(path, flags);
+	return blk_discard(b->file, off, len);
 }
 
-static inline int pc_allocate(int fd, int mode, off_t off, off_t len)
+static inline int pc_zeroes(struct blk *b, uint64_t off, uint64_t len,
+			    unsigned flags)
 {
-	return blk_file_host_ops.allocate(fd, mode, off, len);
+	return blk_write_zeroes(b->file, off, len, flags);
 }
 
-static const struct blk_file_ops pc_file_ops = {
+static inline int pc_truncate(struct blk *b, uint64_t len,
+			      enum blk_prealloc mode, bool allow_shrink,
+			      struct error *e)
+{
+	return blk_truncate(b->file, len, mode, allow_shrink, e);
+}
+
+/* Protocols alone remember a failed flush: it takes the file's place. */
+static const struct blk_driver pc_gate_driver = {
+	.name = "gate",
 	.open = pc_open,
 	.readv = pc_readv,
 	.writev = pc_writev,
-	.sync = pc_sync,
-	.allocate = pc_allocate,
+	.flush = pc_flush,
+	.discard = pc_discard,
+	.write_zeroes = pc_zeroes,
+	.truncate = pc_truncate,
 };
+
+/* A drive_wrap_fn. */
+static inline struct blk *pc_wrap(void *arg, struct blk *file, struct error *e)
+{
+	struct blk *b = blk_filter_open(file, &pc_gate_driver, e);
+
+	(void)arg;
+	if (!b)
+		return NULL;
+	b->is_protocol = true;
+	pc_gate.direct = b->options.direct;
+	return b;
+}
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * What survives a power cut: the host's calls go to a disk of memory that
- * forgets at the cut whatever was not synced.
+ * What survives a power cut: the requests go to a disk of memory that forgets
+ * at the cut whatever was not synced.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,10 +15,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "core/blk/aio.h"
 #include "core/blk/drive.h"
 #include "core/blk/drive_int.h"
-#include "core/blk/file.h"
+#include "core/blk/driver.h"
 #include "core/error.h"
 #include "core/loop.h"
 
@@ -34,73 +33,74 @@ struct platter {
 
 static struct platter platter = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static int cut_open(const char *path, int flags)
+static int cut_open(struct blk *b, const struct blk_options *o, struct error *e)
 {
 	/* The length comes from a real file; its bytes aren't used. */
-	return blk_file_host_ops.open(path, flags & ~O_DIRECT);
+	(void)b;
+	(void)o;
+	(void)e;
+	return 0;
 }
 
-static ssize_t cut_readv(int fd, const struct iovec *iov, int nr, off_t off)
+static int cut_readv(struct blk *b, uint64_t off, uint64_t len,
+		     const struct iovec *iov, int nr)
 {
-	size_t done = 0;
-
-	(void)fd;
+	(void)b;
+	(void)len;
 	pthread_mutex_lock(&platter.lock);
 	for (int i = 0; i < nr; i++)
 		for (size_t k = 0; k < iov[i].iov_len; k += SECTOR) {
-			unsigned s = (unsigned)(off / SECTOR);
-
 			memcpy((uint8_t *)iov[i].iov_base + k,
-			       &platter.cached[s], 4);
+			       &platter.cached[off / SECTOR], 4);
 			off += SECTOR;
-			done += SECTOR;
 		}
 	pthread_mutex_unlock(&platter.lock);
-	return (ssize_t)done;
+	return 0;
 }
 
-static ssize_t cut_writev(int fd, const struct iovec *iov, int nr, off_t off)
+static int cut_writev(struct blk *b, uint64_t off, uint64_t len,
+		      const struct iovec *iov, int nr, unsigned flags)
 {
-	size_t done = 0;
-
-	(void)fd;
+	(void)b;
+	(void)len;
+	(void)flags;
 	pthread_mutex_lock(&platter.lock);
 	for (int i = 0; i < nr; i++)
 		for (size_t k = 0; k < iov[i].iov_len; k += SECTOR) {
 			memcpy(&platter.cached[off / SECTOR],
 			       (uint8_t *)iov[i].iov_base + k, 4);
 			off += SECTOR;
-			done += SECTOR;
 		}
 	pthread_mutex_unlock(&platter.lock);
-	return (ssize_t)done;
+	return 0;
 }
 
-static int cut_sync(int fd)
+static int cut_flush(struct blk *b)
 {
-	(void)fd;
+	(void)b;
 	pthread_mutex_lock(&platter.lock);
 	memcpy(platter.stable, platter.cached, sizeof(platter.stable));
 	pthread_mutex_unlock(&platter.lock);
 	return 0;
 }
 
-static int cut_allocate(int fd, int mode, off_t off, off_t len)
-{
-	(void)fd;
-	(void)mode;
-	(void)off;
-	(void)len;
-	return -EOPNOTSUPP;
-}
-
-static const struct blk_file_ops cut_ops = {
+static const struct blk_driver cut_driver = {
+	.name = "platter",
 	.open = cut_open,
 	.readv = cut_readv,
 	.writev = cut_writev,
-	.sync = cut_sync,
-	.allocate = cut_allocate,
+	.flush = cut_flush,
 };
+
+static struct blk *wrap(void *arg, struct blk *file, struct error *e)
+{
+	struct blk *b = blk_filter_open(file, &cut_driver, e);
+
+	(void)arg;
+	if (b)
+		b->is_protocol = true;
+	return b;
+}
 
 /* ---- one drive after the other, one request at a time ---- */
 
@@ -127,8 +127,7 @@ static void do_open(void *arg)
 		.fua = true,
 	};
 
-	r->drive = drive_open_with(r->loop, &r->cfg, &cut_ops, &blk_aio_threads,
-				   NULL, &r->e);
+	r->drive = drive_open_with(r->loop, &r->cfg, wrap, NULL, NULL, &r->e);
 	if (r->drive && drive_attach(r->drive, &caps, &r->e))
 		fail_msg("%s", r->e.msg);
 	if (r->drive && r->turn_off)

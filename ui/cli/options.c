@@ -78,14 +78,17 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 	} else if (!strncmp(text, "cache=", 6)) {
 		return set_text(d->cache, sizeof(d->cache), text + 6, "disk",
 				e);
+	} else if (!strncmp(text, "aio=", 4)) {
+		return set_text(d->aio, sizeof(d->aio), text + 4, "disk", e);
 	} else if (!strncmp(text, "format=", 7)) {
 		return set_text(d->format, sizeof(d->format), text + 7, "disk",
 				e);
 	} else {
 		return error_set(e, -EINVAL,
 				 "--disk: '%s' is not known; there are "
-				 "bus=virtio|ahci, cache=MODE, format=raw, "
-				 "readonly and scratch",
+				 "bus=virtio|ahci, cache=MODE, "
+				 "aio=threads|native|io_uring, "
+				 "format=raw|qcow2, readonly and scratch",
 				 text);
 	}
 	return 0;
@@ -200,9 +203,11 @@ const char run_options_help[] =
 	"  --initrd FILE          its initial RAM disk\n"
 	"  --append TEXT          its command line\n"
 	"  --disk FILE[,PROP...]  a disk: bus=virtio|ahci, readonly,\n"
-	"                         scratch (writes go to a copy),\n"
+	"                         scratch (writes go to an overlay),\n"
 	"                         cache=writeback|none|writethrough|\n"
-	"                         directsync|unsafe, format=raw\n"
+	"                         directsync|unsafe,\n"
+	"                         aio=threads|native|io_uring,\n"
+	"                         format=raw|qcow2\n"
 	"  --cdrom FILE           a CD-ROM image\n"
 	"  --boot ORDER           c: disk, d: CD-ROM (cd)\n"
 	"  --firmware FILE        instead of SeaBIOS\n"

@@ -395,13 +395,8 @@ static const struct option long_options[] = {
 
 static bool set_aio(struct io *io, const char *name)
 {
-	static const char *const names[] = {"threads", "native", "io_uring"};
-
-	for (int i = 0; i < BLK_NR_AIO; i++)
-		if (!strcmp(names[i], name)) {
-			io->source.aio = i;
-			return true;
-		}
+	if (!blk_aio_parse(name, &io->source.aio))
+		return true;
 	img_error(&io->tool, "Invalid aio option: %s", name);
 	return false;
 }

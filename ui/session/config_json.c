@@ -48,6 +48,7 @@ static struct json_object *disk_to_json(const struct vm_disk_config *d)
 	add_path(o, "path", "", d->path);
 	add_text(o, "format", d->format);
 	add_text(o, "cache", d->cache);
+	add_text(o, "aio", d->aio);
 	add_text(o, "bus", d->bus == VM_DISK_AHCI ? "ahci" : "virtio");
 	add_bool(o, "cdrom", d->cdrom);
 	add_bool(o, "readonly", d->readonly);

@@ -540,7 +540,7 @@ static int ata_create(struct ata_dev *d, const struct device_args *args,
 	d->io = args->io;
 	d->unit = args->unit;
 	d->is_cdrom = is_cdrom;
-	d->block_len = is_cdrom ? 2048 : drive_block_len(d->drive);
+	d->block_len = is_cdrom ? 2048 : DRIVE_SECTOR;
 	d->wce_default = d->wce_now = drive_wce(d->drive);
 	d->medium_changes = drive_medium_changes(d->drive);
 	return ahci_attach(args->parent, d, e);

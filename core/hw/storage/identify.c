@@ -66,13 +66,7 @@ static void put_capacity(const struct ata_dev *d, uint8_t *out)
 	put_word(out, 61, nr28 >> 16);
 	for (unsigned i = 0; i < 4; i++)
 		put_word(out, 100 + i, (nr >> (16 * i)) & 0xffff);
-	if (d->block_len > 512) {
-		put_word(out, 106, 0x5000);
-		put_word(out, 117, (d->block_len / 2) & 0xffff);
-		put_word(out, 118, (d->block_len / 2) >> 16);
-	} else {
-		put_word(out, 106, 0x4000);
-	}
+	put_word(out, 106, 0x4000);
 }
 
 static void identify_disk(const struct ata_dev *d, uint8_t *out)

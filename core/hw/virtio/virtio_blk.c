@@ -94,7 +94,6 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 			    unsigned len)
 {
 	struct virtio_blk *b = blk_of(v);
-	uint32_t block = drive_block_len(b->drive);
 	struct {
 		uint64_t capacity;
 		uint32_t size_max, seg_max, geometry, blk_size;
@@ -107,12 +106,12 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 	} c = {
 		.capacity = drive_len(b->drive) / SECTOR,
 		.seg_max = SEG_MAX,
-		.blk_size = block,
+		.blk_size = SECTOR,
 		.writeback = b->wce,
 		.nr_queues = 1,
 		.discard_max = MAX_ZERO_LEN / SECTOR,
 		.discard_segs = 1,
-		.discard_align = block / SECTOR,
+		.discard_align = 1,
 		.zeroes_max = MAX_ZERO_LEN / SECTOR,
 		.zeroes_segs = 1,
 		.may_unmap = 1,
