@@ -50,7 +50,7 @@ struct drive {
 	unsigned changes;	    /* atomic: of the medium */
 	uint64_t len;		    /* atomic: 0 without medium */
 	int wce;		    /* atomic */
-	bool sync_failed;	    /* and said so */
+	bool sync_failed;	    /* and said so: it stays failed */
 	unsigned in_flight;	    /* atomic */
 	struct drive_stats stats;   /* relaxed atomics */
 	struct drive_req own_flush; /* after WCE was turned off */
@@ -190,7 +190,7 @@ static int read_padded(struct drive *d, struct drive_req *req)
 
 static int flush(struct drive *d)
 {
-	int ret = blk_flush(d->blk);
+	int ret = d->sync_failed ? -EIO : blk_flush(d->blk);
 
 	if (ret && !d->sync_failed) {
 		d->sync_failed = true;

@@ -103,7 +103,6 @@ static inline int pc_truncate(struct blk *b, uint64_t len,
 	return blk_truncate(b->file, len, mode, allow_shrink, e);
 }
 
-/* Protocols alone remember a failed flush: it takes the file's place. */
 static const struct blk_driver pc_gate_driver = {
 	.name = "gate",
 	.open = pc_open,
@@ -121,10 +120,8 @@ static inline struct blk *pc_wrap(void *arg, struct blk *file, struct error *e)
 	struct blk *b = blk_filter_open(file, &pc_gate_driver, e);
 
 	(void)arg;
-	if (!b)
-		return NULL;
-	b->is_protocol = true;
-	pc_gate.direct = b->options.direct;
+	if (b)
+		pc_gate.direct = b->options.direct;
 	return b;
 }
 

@@ -94,12 +94,8 @@ static const struct blk_driver cut_driver = {
 
 static struct blk *wrap(void *arg, struct blk *file, struct error *e)
 {
-	struct blk *b = blk_filter_open(file, &cut_driver, e);
-
 	(void)arg;
-	if (b)
-		b->is_protocol = true;
-	return b;
+	return blk_filter_open(file, &cut_driver, e);
 }
 
 /* ---- one drive after the other, one request at a time ---- */
