@@ -36,6 +36,15 @@ struct blk_check {
 	void *say_arg;
 };
 
+/* Changes of an image that is there already. */
+struct blk_amend {
+	const struct blk_opt *opts;
+	unsigned nr_opts;
+	/* How far it is, now and then; optional. */
+	void (*progress)(void *arg, uint64_t done, uint64_t total);
+	void *arg;
+};
+
 struct blk_measure {
 	uint64_t required, fully_allocated, bitmaps;
 	bool has_bitmaps; /* source and target can keep some */
@@ -81,8 +90,8 @@ struct blk_opt_desc {
 
 struct blk_format {
 	const char *name;
-	/* What create and amend know, for help and messages. */
-	const struct blk_opt_desc *opts;
+	/* What create knows, for help and messages; what amend does. */
+	const struct blk_opt_desc *opts, *amend_opts;
 	/* Score 0..100 that the first bytes are of this format. */
 	int (*probe)(const uint8_t *head, size_t len, const char *path);
 	int (*create)(struct blk_ctx *ctx, const struct blk_create *c,
@@ -93,8 +102,7 @@ struct blk_format {
 	 * c->len counts) is what would be written to it. */
 	int (*measure)(const struct blk_create *c, struct blk *source,
 		       struct blk_measure *out, struct error *e);
-	int (*amend)(struct blk *b, const struct blk_opt *opts, unsigned nr,
-		     struct error *e);
+	int (*amend)(struct blk *b, const struct blk_amend *a, struct error *e);
 	int (*snapshot)(struct blk *b, enum blk_snapshot_op op,
 			const char *id_or_name, struct error *e);
 	/* Returns how many there are; copies at most max (out may be NULL). */

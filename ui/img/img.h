@@ -77,6 +77,8 @@ int img_opts_check(const struct img_opts *o, const struct blk_format *f,
 		   struct error *e);
 /* Prints what format f takes with -o. */
 void img_opts_help(const struct blk_format *f);
+/* A line for each of d, by name. */
+void img_opts_list(const struct blk_opt_desc *d);
 
 /* ---- images ---- */
 
@@ -113,7 +115,7 @@ bool img_output_parse(struct img_tool *t, const char *text, bool *json);
 /* "    (12.34/100%)" on a terminal's line. */
 struct img_progress {
 	bool enabled;
-	int last; /* hundredths of a percent that stand there */
+	int last; /* hundredths of a percent that stand there + 1; 0: nothing */
 };
 void img_progress_set(struct img_progress *p, uint64_t done, uint64_t total);
 void img_progress_end(struct img_progress *p);

@@ -213,13 +213,18 @@ static int by_name(const void *a, const void *b)
 
 void img_opts_help(const struct blk_format *f)
 {
+	printf("Supported %s options:\n", f->name);
+	img_opts_list(f->opts);
+}
+
+void img_opts_list(const struct blk_opt_desc *d)
+{
 	const struct blk_opt_desc *sorted[32];
 	size_t nr = 0;
 
-	for (const struct blk_opt_desc *d = f->opts; d && d->name && nr < 32;)
+	while (d && d->name && nr < 32)
 		sorted[nr++] = d++;
 	qsort(sorted, nr, sizeof(*sorted), by_name);
-	printf("Supported %s options:\n", f->name);
 	for (size_t i = 0; i < nr; i++) {
 		char left[64];
 
@@ -441,9 +446,9 @@ void img_progress_set(struct img_progress *p, uint64_t done, uint64_t total)
 {
 	int now = total ? (int)(done * 10000.0 / total) : 10000;
 
-	if (!p->enabled || now == p->last)
+	if (!p->enabled || now + 1 == p->last)
 		return;
-	p->last = now;
+	p->last = now + 1;
 	printf("    (%3.2f/100%%)\r", now / 100.0);
 	fflush(stdout);
 }

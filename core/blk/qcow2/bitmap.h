@@ -41,10 +41,19 @@ int qcow2_bitmaps_load(struct qcow2 *s, struct error *e);
 void qcow2_bitmaps_fini(struct qcow2 *s);
 /* NULL when there is none of that name. */
 struct qcow2_bitmap *qcow2_bitmap_find(struct qcow2 *s, const char *name);
-/* [lock] Writes list as the new directory and makes it the image's (B4); takes
- * the array over, the bitmaps in it stay whose they are. */
+/* [lock] Writes list as the new directory and makes it the image's (B4) and the
+ * node's; the old list, and what is no longer in it, is then the caller's. */
 int qcow2_bitmaps_replace(struct qcow2 *s, struct qcow2_bitmap **list,
 			  uint32_t nr, struct error *e);
+/* [lock] Removes every bitmap, or a directory that is wrong. */
+int qcow2_bitmaps_drop(struct qcow2 *s, struct error *e);
+/* [lock] Frees what table reaches, and its own clusters at table_off: nothing
+ * on stable storage references it any more. */
+int qcow2_bitmap_free_clusters(struct qcow2 *s, const uint64_t *table,
+			       uint32_t nr, uint64_t table_off);
+/* The table of m, checked: offsets are aligned and in the file; malloced. */
+int qcow2_bitmap_read_table(struct qcow2 *s, const struct qcow2_bitmap *m,
+			    uint64_t **out, struct error *e);
 /* [lock] Sets and clears flags in the directory on disk, in place. */
 int qcow2_bitmap_set_flags(struct qcow2 *s, struct qcow2_bitmap *m,
 			   uint32_t set, uint32_t clear);

@@ -327,8 +327,6 @@ int qcow2_bitmaps_replace(struct qcow2 *s, struct qcow2_bitmap **list,
 	ret = qcow2_write_header(s, &h, e);
 	if (ret)
 		return ret;
-	if (list != s->bitmaps.list)
-		free(s->bitmaps.list);
 	s->bitmaps.list = list;
 	s->bitmaps.nr = nr;
 	place_flags(s);
@@ -336,6 +334,84 @@ int qcow2_bitmaps_replace(struct qcow2 *s, struct qcow2_bitmap **list,
 		return 0;
 	qcow2_forget_meta(s, old_off, old_len);
 	return qcow2_free_later(s, old_off, old_len);
+}
+
+int qcow2_bitmap_read_table(struct qcow2 *s, const struct qcow2_bitmap *m,
+			    uint64_t **out, struct error *e)
+{
+	int ret = qcow2_read_table(s, m->table_off, m->nr_table, out);
+
+	if (ret)
+		return error_errno(e, -ret, "Could not read bitmap '%s'",
+				   m->name);
+	for (uint32_t i = 0; i < m->nr_table && !ret; i++) {
+		uint64_t entry = (*out)[i], off = entry & QCOW2_OFFSET_MASK;
+
+		if (entry & ~(QCOW2_OFFSET_MASK | QCOW2_BITMAP_ONES) ||
+		    off & (s->cluster_len - 1) || off >= s->b->file->len ||
+		    (off && entry & QCOW2_BITMAP_ONES))
+			ret = error_set(e, -EINVAL,
+					"bitmap '%s': table entry 0x%" PRIx64
+					" is not possible",
+					m->name, entry);
+	}
+	if (ret) {
+		free(*out);
+		*out = NULL;
+	}
+	return ret;
+}
+
+int qcow2_bitmap_free_clusters(struct qcow2 *s, const uint64_t *table,
+			       uint32_t nr, uint64_t table_off)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; i < nr && !ret; i++) {
+		uint64_t off = table[i] & QCOW2_OFFSET_MASK;
+
+		if (!off)
+			continue;
+		qcow2_forget_meta(s, off, s->cluster_len);
+		ret = qcow2_free_later(s, off, s->cluster_len);
+	}
+	if (ret || !table_off)
+		return ret;
+	qcow2_forget_meta(s, table_off, nr * 8ull);
+	return qcow2_free_later(s, table_off, nr * 8ull);
+}
+
+int qcow2_bitmaps_drop(struct qcow2 *s, struct error *e)
+{
+	struct qcow2_bitmaps old = s->bitmaps;
+	uint64_t **tables;
+	int ret = 0;
+
+	if (!s->h.bitmaps.nr)
+		return 0;
+	tables = calloc(old.nr + 1, sizeof(*tables));
+	if (!tables)
+		return error_set(e, -ENOMEM, "no memory for bitmaps");
+	for (uint32_t i = 0; i < old.nr && !ret; i++)
+		ret = qcow2_bitmap_read_table(s, old.list[i], &tables[i], e);
+	if (!ret)
+		ret = qcow2_bitmaps_replace(s, NULL, 0, e);
+	for (uint32_t i = 0; i < old.nr && !ret; i++)
+		ret = qcow2_bitmap_free_clusters(s, tables[i],
+						 old.list[i]->nr_table,
+						 old.list[i]->table_off);
+	for (uint32_t i = 0; i < old.nr; i++) {
+		free(tables[i]);
+		if (!s->bitmaps.nr)
+			qcow2_bitmap_free(old.list[i]);
+	}
+	free(tables);
+	if (!s->bitmaps.nr) {
+		free(old.list);
+		free(old.why);
+		s->bitmaps = (struct qcow2_bitmaps){0};
+	}
+	return ret;
 }
 
 int qcow2_bitmap_set_flags(struct qcow2 *s, struct qcow2_bitmap *m,

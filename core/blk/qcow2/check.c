@@ -448,8 +448,7 @@ static int write_structures(struct checker *c, uint64_t first, uint64_t blocks,
 	return ret;
 }
 
-/* Starts over with what is on disk. */
-static int reload(struct qcow2 *s, struct error *e)
+int qcow2_refcount_reload(struct qcow2 *s, struct error *e)
 {
 	unsigned len = qcow2_slice_len(s->ref_cache);
 	struct qcow2_cache_stats stats;
@@ -502,7 +501,7 @@ static int rebuild(struct checker *c, struct error *e)
 		return error_errno(e, -ret, "Could not rebuild refcounts");
 	s->h = h;
 	s->fresh_off = s->b->file->len;
-	return reload(s, e);
+	return qcow2_refcount_reload(s, e);
 }
 
 /* ---- the whole ---- */

@@ -11,4 +11,7 @@
 int qcow2_check(struct blk *b, unsigned repair, struct blk_check *out,
 		struct error *e);
 
+/* [lock] Forgets what is in memory of refcounts and reads their table again. */
+int qcow2_refcount_reload(struct qcow2 *s, struct error *e);
+
 #endif

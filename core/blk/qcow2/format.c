@@ -20,6 +20,8 @@ static int qcow2_probe(const uint8_t *head, size_t len, const char *path)
 const struct blk_format blk_qcow2_format = {
 	.name = "qcow2",
 	.opts = qcow2_opts,
+	.amend_opts = qcow2_amend_opts,
+	.amend = qcow2_amend,
 	.probe = qcow2_probe,
 	.create = qcow2_create,
 	.check = qcow2_check,

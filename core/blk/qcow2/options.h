@@ -12,7 +12,8 @@ struct qcow2_create {
 	enum blk_prealloc prealloc;
 };
 
-extern const struct blk_opt_desc qcow2_opts[]; /* ends with a NULL name */
+/* Both end with a NULL name. */
+extern const struct blk_opt_desc qcow2_opts[], qcow2_amend_opts[];
 
 /* Fills out with what c asks for; free it with qcow2_header_fini(&out->h), also
  * after an error. */
@@ -24,6 +25,7 @@ int qcow2_create(struct blk_ctx *ctx, const struct blk_create *create,
 		 struct error *e);
 
 /* The slots of struct blk_format. */
+int qcow2_amend(struct blk *b, const struct blk_amend *a, struct error *e);
 int qcow2_measure(const struct blk_create *c, struct blk *source,
 		  struct blk_measure *out, struct error *e);
 struct json_object *qcow2_info(struct blk *b);

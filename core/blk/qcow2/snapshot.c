@@ -196,6 +196,22 @@ static struct qcow2_snapshot *copy_list(struct qcow2 *s, uint32_t extra)
 	return list;
 }
 
+int qcow2_snapshots_rewrite(struct qcow2 *s, struct error *e)
+{
+	struct qcow2_snapshot *list;
+	int ret;
+
+	if (!s->h.nr_snapshots)
+		return 0;
+	list = copy_list(s, 0);
+	if (!list)
+		return error_set(e, -ENOMEM, "no memory for snapshots");
+	ret = replace_table(s, list, s->h.nr_snapshots, e);
+	if (ret)
+		free(list);
+	return ret;
+}
+
 /* The id wins over the name. */
 static int find(const struct qcow2 *s, const char *id_or_name)
 {

@@ -13,6 +13,9 @@ int qcow2_snapshots_load(struct qcow2 *s, struct error *e);
 int qcow2_snapshot_enter(struct qcow2 *s, const char *id_or_name,
 			 struct error *e);
 
+/* [lock] Writes the table again, with the extra data that version 3 wants. */
+int qcow2_snapshots_rewrite(struct qcow2 *s, struct error *e);
+
 /* Slots of struct blk_format. */
 int qcow2_snapshot(struct blk *b, enum blk_snapshot_op op,
 		   const char *id_or_name, struct error *e);
