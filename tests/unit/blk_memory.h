@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/blk/co.h"
+#include "core/blk/ctx.h"
 #include "core/blk/driver.h"
 #include "core/blk/iov.h"
 #include "core/error.h"
@@ -34,7 +35,7 @@ struct memory_disk {
 	uint8_t *data;
 	uint64_t max; /* bytes that data holds */
 	unsigned reads, writes, zeroes, discards, flushes;
-	bool slow; /* each request waits once */
+	unsigned slow, seed; /* one request in so many waits a little */
 };
 
 static inline struct memory_disk *memory_disk_of(struct blk *b)
@@ -61,12 +62,25 @@ static int memory_reach(struct blk *b, uint64_t end)
 	return 0;
 }
 
+static void memory_wake(void *co)
+{
+	co_wake(co);
+}
+
+/* By a trip through the loop rather than by time, so that a seed repeats. */
 static void memory_wait(struct blk *b)
 {
 	struct memory_disk *d = b->priv;
+	unsigned trips = 0;
 
-	if (d->slow)
-		co_sleep_ns(b->ctx, 1000);
+	if (d->slow && !(rand_r(&d->seed) % d->slow))
+		trips = 1 + rand_r(&d->seed) % 4;
+	while (trips--) {
+		struct loop_work work = {.fn = memory_wake, .arg = co_self()};
+
+		loop_post(b->ctx->loop, &work);
+		co_yield ();
+	}
 }
 
 static int memory_readv(struct blk *b, uint64_t off, uint64_t len,

@@ -118,9 +118,9 @@ static int held_run(void *arg)
 
 	r.log = blk_filter_open(disk, &blk_log_driver, NULL);
 	CHECK_EQ(blk_write(r.log, 0, buf, 512, 0), 0);
-	memory_disk_of(disk)->slow = true;
+	memory_disk_of(disk)->slow = 1;
 	CHECK_EQ(co_start(f->ctx, racing_flush, &r), 0);
-	memory_disk_of(disk)->slow = false;
+	memory_disk_of(disk)->slow = 0;
 	CHECK_EQ(blk_write(r.log, 512, buf, 512, 0), 0);
 	while (r.running)
 		co_sleep_ns(f->ctx, 100000);

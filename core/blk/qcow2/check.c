@@ -18,6 +18,8 @@
 
 /* 512 MiB of counts: an image file of 8 TiB with the usual clusters. */
 #define COUNTS_MAX (128u << 20)
+/* Clusters behind the file's end whose counts are looked at. */
+#define PAST_END_MAX (1u << 20)
 
 struct checker {
 	struct qcow2 *s;
@@ -277,26 +279,12 @@ static int count_all(struct checker *c, bool with_blocks)
 
 /* ---- comparing ---- */
 
-static int set_refcount(struct qcow2 *s, uint64_t cluster, uint64_t old,
-			uint64_t new)
-{
-	int ret = 0;
-
-	for (; old < new && !ret; old++)
-		ret = qcow2_change_refcount(s, cluster << s->h.cluster_bits, 1,
-					    1);
-	for (; old > new && !ret; old--)
-		ret = qcow2_change_refcount(s, cluster << s->h.cluster_bits, 1,
-					    -1);
-	return ret;
-}
-
 static int compare_one(struct checker *c, uint64_t i, uint64_t kept,
 		       unsigned fix)
 {
-	uint64_t found = c->refs[i], *fixed = NULL;
+	uint64_t found = i < c->nr ? c->refs[i] : 0, *fixed = NULL;
 
-	if (kept || found)
+	if ((kept || found) && i < c->nr)
 		c->highest = i + 1;
 	if (kept == found)
 		return 0;
@@ -311,7 +299,7 @@ static int compare_one(struct checker *c, uint64_t i, uint64_t kept,
 	    : kept < found ? "ERROR"
 			   : "Leaked",
 	    i, kept, found);
-	if (fixed && !set_refcount(c->s, i, kept, found)) {
+	if (fixed && !qcow2_set_refcount(c->s, i, found)) {
 		++*fixed;
 		return 0;
 	}
@@ -322,15 +310,31 @@ static int compare_one(struct checker *c, uint64_t i, uint64_t kept,
 	return 0;
 }
 
+/* How far to compare: a file that a crash left short may have counts for what
+ * was to follow; whoever mends it takes those back. */
+static uint64_t compare_end(struct checker *c, unsigned fix)
+{
+	struct qcow2 *s = c->s;
+	uint64_t end = s->nr_rt, max = c->nr + PAST_END_MAX;
+
+	while (end && !s->rt[end - 1])
+		end--;
+	end <<= s->refblock_bits;
+	if (!fix || end <= c->nr)
+		return c->nr;
+	return end < max ? end : max;
+}
+
 static int compare(struct checker *c, unsigned fix)
 {
 	struct qcow2 *s = c->s;
 	uint64_t per_block = 1ull << s->refblock_bits;
+	uint64_t end = compare_end(c, fix);
 	uint8_t *block = malloc(s->cluster_len);
 	int ret = block ? 0 : -ENOMEM;
 
 	c->highest = 0;
-	for (uint64_t i = 0; i < c->nr && !ret; i++) {
+	for (uint64_t i = 0; i < end && !ret; i++) {
 		uint64_t b = i >> s->refblock_bits, off;
 
 		off = b < s->nr_rt ? s->rt[b] : 0;
@@ -566,8 +570,8 @@ static int run(struct checker *c, struct error *e)
 
 	if (!ret && c->rebuild && c->fix) {
 		ret = repair_structures(c, e);
-	} else if (!ret && c->fix && (c->out->corruptions || c->out->leaks)) {
-		/* Counted again, this time mending what differs. */
+	} else if (!ret && c->fix) {
+		/* Compared again, this time mending what differs. */
 		c->out->leaks = c->out->corruptions = 0;
 		ret = compare(c, c->fix);
 	}

@@ -290,7 +290,6 @@ static int write_new(struct blk *b, struct cow *cow, uint64_t off, uint64_t end,
 			iov[nr++] = (struct iovec){cow->tail, cow->end - end};
 			to = cow->end;
 		}
-		s->barrier = true;
 	}
 	if (!b->data_file)
 		ret = qcow2_check_overlap(s, cow->host + (from - base),
@@ -298,6 +297,7 @@ static int write_new(struct blk *b, struct cow *cow, uint64_t off, uint64_t end,
 	if (!ret)
 		ret = blk_writev(qcow2_data(s), cow->host + (from - base),
 				 to - from, iov, nr, 0);
+	s->barrier = true;
 out:
 	free(cow->head);
 	free(cow->tail);
@@ -572,6 +572,7 @@ static int write_one_packed(struct blk *b, uint64_t off, const uint8_t *packed,
 	ret = qcow2_check_overlap(s, host, len);
 	if (!ret)
 		ret = blk_write(b->file, host, packed, len, 0);
+	s->barrier = true;
 	co_lock(&s->lock);
 	if (!ret)
 		ret = link_packed(s, off, host, len);

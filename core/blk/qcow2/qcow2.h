@@ -12,7 +12,8 @@
  *   I2  a refcount block is written before the table entry that reaches it,
  *       and both before any reference that they count;
  *   I3  an L2 table is written before the L1 entry that reaches it;
- *   I4  copied data is written before the L2 entry that reaches it;
+ *   I4  data in new clusters is written before the L2 entry that reaches it,
+ *       so that a disk never shows what the host's cluster held before;
  *   I5  a freed cluster is used again only after I1 let its refcount drop.
  * A crash leaves leaked clusters at worst.  With lazy refcounts I1 and I2 are
  * replaced by the dirty bit, which is set before the first allocation.
@@ -66,7 +67,7 @@ struct qcow2 {
 	uint64_t nr_rt;
 	uint8_t *l1_dirty, *rt_dirty; /* a flag for each 512 bytes on disk */
 	bool any_l1_dirty, any_rt_dirty;
-	bool barrier; /* data was copied since the last sync of the file (I4) */
+	bool barrier; /* new clusters were filled since the last sync (I4) */
 	struct qcow2_cache *l2_cache, *ref_cache;
 	struct co_mutex lock;
 	struct qcow2_snapshot {
@@ -162,6 +163,8 @@ int qcow2_get_refcount(struct qcow2 *s, uint64_t cluster, uint64_t *out);
  * -EINVAL and the image marked corrupt when one would leave its range. */
 int qcow2_change_refcount(struct qcow2 *s, uint64_t off, uint64_t len,
 			  int delta);
+/* [lock] Repairs a count; -EINVAL when there is no block for it. */
+int qcow2_set_refcount(struct qcow2 *s, uint64_t cluster, uint64_t v);
 /* [lock] Allocates up to *nr contiguous clusters with refcount 1, at least
  * one; *off in host bytes.  at: 0, or where they must begin: then *nr may come
  * back 0. */

@@ -230,6 +230,11 @@ static void forget_cluster(struct qcow2 *s, uint64_t cluster)
 {
 	if (cluster < s->free_hint)
 		s->free_hint = cluster;
+	if (set_has(&s->meta, cluster)) {
+		set_remove(&s->meta, cluster);
+		qcow2_cache_forget(s->l2_cache, offset_of(s, cluster),
+				   s->cluster_len);
+	}
 	if (s->packed_off && cluster_of(s, s->packed_off - 1) == cluster)
 		s->packed_off = 0;
 }
@@ -258,6 +263,27 @@ static int change_one(struct qcow2 *s, uint64_t cluster, int delta)
 		if (v + delta == 0)
 			forget_cluster(s, cluster);
 	}
+	qcow2_cache_put(slice);
+	return ret;
+}
+
+int qcow2_set_refcount(struct qcow2 *s, uint64_t cluster, uint64_t v)
+{
+	struct qcow2_slice *slice;
+	uint64_t i;
+	int ret = get_slice(s, cluster, &slice, &i);
+
+	if (ret)
+		return ret;
+	if (!slice || v > s->max_refcount)
+		ret = -EINVAL;
+	else
+		qcow2_refcount_poke(qcow2_slice_data(slice),
+				    s->h.refcount_order, i, v);
+	if (!ret)
+		qcow2_slice_dirty(slice);
+	if (!ret && !v)
+		forget_cluster(s, cluster);
 	qcow2_cache_put(slice);
 	return ret;
 }
@@ -753,17 +779,21 @@ static int write_refcounts(struct qcow2 *s, bool *wrote)
 
 static int write_mappings(struct qcow2 *s, bool refcounts_written)
 {
+	bool barrier = s->barrier;
 	int ret = 0;
 
 	if (!qcow2_cache_is_dirty(s->l2_cache) && !s->any_l1_dirty)
 		return 0;
-	if (s->barrier && s->b->data_file)
-		ret = blk_flush(s->b->data_file);
-	if (!ret && (refcounts_written || s->barrier))
-		ret = blk_flush(s->b->file);
-	if (ret)
-		return ret;
+	/* What is filled from here on these syncs don't cover. */
 	s->barrier = false;
+	if (barrier && s->b->data_file)
+		ret = blk_flush(s->b->data_file);
+	if (!ret && (refcounts_written || barrier))
+		ret = blk_flush(s->b->file);
+	if (ret) {
+		s->barrier |= barrier;
+		return ret;
+	}
 	ret = qcow2_cache_write(s->l2_cache);
 	if (ret || !s->any_l1_dirty)
 		return ret;

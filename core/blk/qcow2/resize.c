@@ -70,6 +70,53 @@ static int grow(struct qcow2 *s, uint64_t len, struct error *e)
 	return qcow2_replace_l1(s, l1, nr, len, e);
 }
 
+/* Does the disk show something else than zeroes in [off, end)?  These bytes may
+ * lie past its end. */
+static int shows_data(struct blk *b, uint64_t off, uint64_t end, bool *shows)
+{
+	struct qcow2_run run;
+	int ret = 0;
+
+	*shows = false;
+	for (; off < end && !ret && !*shows; off += run.len) {
+		ret = qcow2_lookup(qcow2_of(b), off, end - off, &run);
+		*shows = run.kind == QCOW2_NORMAL || run.kind == QCOW2_PACKED ||
+			 (run.kind == QCOW2_UNALLOCATED && b->backing &&
+			  off < b->backing->len);
+	}
+	return ret;
+}
+
+static int clear(struct blk *b, uint64_t off, uint64_t end)
+{
+	bool shows;
+	int ret;
+
+	if (off >= end)
+		return 0;
+	ret = shows_data(b, off, end, &shows);
+	if (ret || !shows)
+		return ret;
+	return b->drv->write_zeroes(b, off, end - off, 0);
+}
+
+/* The rest of the last cluster, where a longer disk may have left something;
+ * before the new length shows it. */
+static int clear_tail(struct blk *b)
+{
+	uint64_t mask = qcow2_of(b)->cluster_len - 1;
+
+	return clear(b, b->len, (b->len + mask) & ~mask);
+}
+
+/* What was added reads as zeroes even where the backing file goes on. */
+static int clear_backing(struct blk *b, uint64_t old)
+{
+	uint64_t end = b->backing ? b->backing->len : 0;
+
+	return clear(b, old, end < b->len ? end : b->len);
+}
+
 int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 		   bool allow_shrink, struct error *e)
 {
@@ -94,12 +141,16 @@ int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 		return error_set(e, -EINVAL,
 				 "Preallocation can't be used for shrinking an "
 				 "image");
+	if (len > old && clear_tail(b))
+		return error_set(e, -EIO, "Could not clear the disk's end");
 	co_lock(&s->lock);
 	ret = len < old ? shrink(s, len, e) : grow(s, len, e);
 	co_unlock(&s->lock);
 	if (ret)
 		return ret;
 	b->len = len;
+	if (len > old && clear_backing(b, old))
+		return error_set(e, -EIO, "Could not clear the disk's end");
 	if (b->data_file)
 		ret = blk_truncate(b->data_file, len, mode, allow_shrink, e);
 	if (!ret && mode != BLK_PREALLOC_OFF)

@@ -289,10 +289,14 @@ static int create(struct qcow2 *s, const char *name, struct error *e)
 				       &sn->l1_off);
 	if (!ret)
 		ret = qcow2_write_table(s, sn->l1_off, s->l1, s->h.nr_l1);
-	if (ret)
+	if (ret) {
+		/* Narrow refcounts are full: what was counted leaks, but the
+		 * COPIED bits must say so. */
+		qcow2_refresh_copied(s);
 		error_errno(e, -ret, "Could not take the snapshot");
-	else
+	} else {
 		ret = replace_table(s, list, s->h.nr_snapshots + 1, e);
+	}
 	if (ret)
 		free(list);
 	return ret;
