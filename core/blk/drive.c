@@ -19,6 +19,7 @@
 
 #include "core/blk/blk.h"
 #include "core/blk/co.h"
+#include "core/blk/disk.h"
 #include "core/blk/drive_image.h"
 #include "core/blk/drive_int.h"
 #include "core/blk/iov.h"
@@ -38,7 +39,7 @@ struct bell {
 struct drive {
 	struct loop *loop, *inner;
 	struct blk_ctx *ctx;
-	struct blk *blk; /* NULL: no medium */
+	struct blk *blk; /* a disk (disk.h); NULL: no medium */
 	struct bell *bell;
 	struct log *log;
 	struct drive_config cfg; /* path points to the field below */
@@ -433,6 +434,8 @@ static int replace_medium(struct drive *d, const char *path, struct error *e)
 	cfg.path = path;
 	if (path) {
 		blk = drive_image_open(d->ctx, &image, e);
+		if (blk)
+			blk = blk_disk_create(blk, e);
 		if (!blk)
 			return e->code ? e->code : -EIO;
 	}
