@@ -487,6 +487,17 @@ const char *blk_backing_format(const struct blk *b)
 	return b->backing_format;
 }
 
+bool blk_cache_stats(const struct blk *b, struct blk_cache_stats *out)
+{
+	struct blk *image = blk_skip_filters(b);
+
+	*out = (struct blk_cache_stats){0};
+	if (!image->drv->cache_stats)
+		return false;
+	image->drv->cache_stats(image, out);
+	return true;
+}
+
 struct blk_ctx *blk_ctx_of(const struct blk *b)
 {
 	return b->ctx;

@@ -98,6 +98,13 @@ struct blk *blk_backing(const struct blk *b); /* or NULL */
 /* What the image itself says of its backing file; NULL when it has none. */
 const char *blk_backing_name(const struct blk *b);
 const char *blk_backing_format(const struct blk *b);
+/* What a format keeps of its tables in memory. */
+struct blk_cache_stats {
+	uint64_t budget, used; /* bytes; struct blk_options.cache_len */
+	uint64_t hits, misses;
+};
+/* [co] False when b or what is under its filters keeps none. */
+bool blk_cache_stats(const struct blk *b, struct blk_cache_stats *out);
 struct blk_ctx *blk_ctx_of(const struct blk *b);
 /* The node below all filters; b itself when it is none. */
 struct blk *blk_skip_filters(const struct blk *b);

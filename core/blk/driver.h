@@ -64,6 +64,8 @@ struct blk_driver {
 	/* Optional: without it DATA|ALLOCATED (B04). */
 	int (*status)(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 		      uint64_t *map, struct blk **file);
+	/* Optional. */
+	void (*cache_stats)(struct blk *b, struct blk_cache_stats *out);
 	/* Optional: reopens for writing, or for reading only. */
 	int (*set_write)(struct blk *b, bool write, struct error *e);
 	int (*truncate)(struct blk *b, uint64_t len, enum blk_prealloc mode,

@@ -13,10 +13,11 @@ done
 work=$(mktemp -d "${TMPDIR:-/tmp}/binnacle-lines-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# Times, dates and what the host's file system makes of a file differ.
+# Times, dates and what the host's file system makes of a file differ; the
+# command `cache` is ours alone.
 normalise()
 {
-	sed -E -e 's/^[^ ]* line [0-9]+: +[0-9]+ Killed.*/Killed/' \
+	sed -E -e '/^cache  -- /d' -e 's/^[^ ]* line [0-9]+: +[0-9]+ Killed.*/Killed/' \
 		-e 's/[0-9.]+ sec \(.*/SEC/' -e 's/binnacle-(img|io)/qemu-\1/g' \
 		-e 's/20[0-9-]{8} [0-9:]{8}/DATE/' \
 		-e 's/(disk size|"actual-size"): [0-9.]+( .?i?B)?/\1: N/' \

@@ -165,6 +165,24 @@ static int info_f(struct io *io, int argc, char **argv)
 	return 0;
 }
 
+static int cache_f(struct io *io, int argc, char **argv)
+{
+	struct blk_cache_stats s;
+	char budget[32], used[32];
+
+	(void)argc;
+	(void)argv;
+	if (!blk_cache_stats(io->b, &s)) {
+		printf("no metadata is cached\n");
+		return 0;
+	}
+	printf("metadata cache: %s used of %s; %" PRIu64 " hits, %" PRIu64
+	       " misses\n",
+	       io_size_text(s.used, used), io_size_text(s.budget, budget),
+	       s.hits, s.misses);
+	return 0;
+}
+
 static int open_f(struct io *io, int argc, char **argv)
 {
 	struct img_source s = {.write = true, .discard = true};
@@ -374,6 +392,11 @@ const struct io_command io_basic_commands[] = {
 	 .max_args = 2,
 	 .needs_file = true,
 	 .run = no_breaks},
+	{.name = "cache",
+	 .args = "",
+	 .summary = "prints what is cached of the file's metadata",
+	 .needs_file = true,
+	 .run = cache_f},
 	{.name = "close",
 	 .args = "",
 	 .summary = "close the current open file",

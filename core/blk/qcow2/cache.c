@@ -339,11 +339,17 @@ void qcow2_cache_forget(struct qcow2_cache *c, uint64_t off, uint64_t len)
 	}
 }
 
-void qcow2_cache_stats(const struct qcow2_cache *c,
-		       struct qcow2_cache_stats *out)
+unsigned qcow2_cache_slices(const struct qcow2_cache *c)
 {
-	*out = (struct qcow2_cache_stats){.hits = c->hits,
-					  .misses = c->misses,
-					  .nr_slices = c->nr,
-					  .slice_len = c->slice_len};
+	return c->nr;
+}
+
+void qcow2_cache_count(const struct qcow2_cache *c, struct blk_cache_stats *out)
+{
+	for (unsigned i = 0; i < c->nr; i++)
+		if (c->slices[i].off != NO_OFFSET)
+			out->used += c->slice_len;
+	out->budget += (uint64_t)c->nr * c->slice_len;
+	out->hits += c->hits;
+	out->misses += c->misses;
 }

@@ -455,11 +455,10 @@ static int write_structures(struct checker *c, uint64_t first, uint64_t blocks,
 int qcow2_refcount_reload(struct qcow2 *s, struct error *e)
 {
 	unsigned len = qcow2_slice_len(s->ref_cache);
-	struct qcow2_cache_stats stats;
+	unsigned nr = qcow2_cache_slices(s->ref_cache);
 
-	qcow2_cache_stats(s->ref_cache, &stats);
 	qcow2_cache_destroy(s->ref_cache);
-	s->ref_cache = qcow2_cache_create(s, len, stats.nr_slices);
+	s->ref_cache = qcow2_cache_create(s, len, nr);
 	free(s->rt);
 	free(s->rt_dirty);
 	s->rt = NULL;

@@ -744,6 +744,12 @@ int qcow2_flush(struct blk *b)
 	return ret;
 }
 
+static void qcow2_cache_stats(struct blk *b, struct blk_cache_stats *out)
+{
+	qcow2_cache_count(qcow2_of(b)->l2_cache, out);
+	qcow2_cache_count(qcow2_of(b)->ref_cache, out);
+}
+
 const struct blk_driver blk_qcow2_driver = {
 	.name = "qcow2",
 	.priv_len = sizeof(struct qcow2),
@@ -757,4 +763,5 @@ const struct blk_driver blk_qcow2_driver = {
 	.flush = qcow2_flush,
 	.status = qcow2_status,
 	.truncate = qcow2_truncate,
+	.cache_stats = qcow2_cache_stats,
 };

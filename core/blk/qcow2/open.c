@@ -10,9 +10,9 @@
 #include "core/blk/qcow2/snapshot.h"
 #include "core/error.h"
 
-#define SLICE_LEN     4096
-#define L2_CACHE_MAX  (32u << 20)
-#define REF_CACHE_MIN 16 /* slices */
+#define SLICE_LEN    4096
+#define L2_CACHE_MAX (32u << 20)
+#define CACHE_MIN    16 /* slices */
 
 static void set_geometry(struct qcow2 *s)
 {
@@ -30,7 +30,8 @@ static void set_geometry(struct qcow2 *s)
 }
 
 /* By default the L2 cache covers the whole disk, up to a bound; a quarter as
- * much goes to refcounts. */
+ * much goes to refcounts.  A budget is kept, but for the few slices without
+ * which nothing works. */
 static int make_caches(struct qcow2 *s, uint64_t budget, struct error *e)
 {
 	unsigned len = s->cluster_len < SLICE_LEN ? s->cluster_len : SLICE_LEN;
@@ -40,8 +41,12 @@ static int make_caches(struct qcow2 *s, uint64_t budget, struct error *e)
 	if (all < l2)
 		l2 = all;
 	refs = budget ? budget / 5 : l2 / 4;
-	l2 = l2 / len + REF_CACHE_MIN;
-	refs = refs / len + REF_CACHE_MIN;
+	l2 /= len;
+	refs /= len;
+	if (!budget || l2 < CACHE_MIN)
+		l2 += CACHE_MIN;
+	if (!budget || refs < CACHE_MIN)
+		refs += CACHE_MIN;
 	s->l2_cache = qcow2_cache_create(s, len, l2);
 	s->ref_cache = qcow2_cache_create(s, len, refs);
 	if (!s->l2_cache || !s->ref_cache)

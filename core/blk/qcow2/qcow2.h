@@ -147,12 +147,10 @@ bool qcow2_cache_is_dirty(const struct qcow2_cache *c);
 int qcow2_cache_write(struct qcow2_cache *c); /* [lock] writes what is dirty */
 /* Forgets the slices in [off, off + len), dirty or not: the table is gone. */
 void qcow2_cache_forget(struct qcow2_cache *c, uint64_t off, uint64_t len);
-struct qcow2_cache_stats {
-	uint64_t hits, misses;
-	unsigned nr_slices, slice_len;
-};
-void qcow2_cache_stats(const struct qcow2_cache *c,
-		       struct qcow2_cache_stats *out);
+unsigned qcow2_cache_slices(const struct qcow2_cache *c);
+/* Adds what c holds and did. */
+void qcow2_cache_count(const struct qcow2_cache *c,
+		       struct blk_cache_stats *out);
 
 /* ---- refcount.c ---- */
 
