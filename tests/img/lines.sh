@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 # command `cache` is ours alone.
 normalise()
 {
-	sed -E -e '/^cache  -- /d' -e 's/^[^ ]* line [0-9]+: +[0-9]+ Killed.*/Killed/' \
+	sed -E -e '/^cache -- /d' -e 's/^[^ ]* line [0-9]+: +[0-9]+ Killed.*/Killed/' \
 		-e 's/[0-9.]+ sec \(.*/SEC/' -e 's/binnacle-(img|io)/qemu-\1/g' \
 		-e 's/20[0-9-]{8} [0-9:]{8}/DATE/' \
 		-e 's/(disk size|"actual-size"): [0-9.]+( .?i?B)?/\1: N/' \

@@ -43,10 +43,10 @@ static int make_caches(struct qcow2 *s, uint64_t budget, struct error *e)
 	refs = budget ? budget / 5 : l2 / 4;
 	l2 /= len;
 	refs /= len;
-	if (!budget || l2 < CACHE_MIN)
-		l2 += CACHE_MIN;
-	if (!budget || refs < CACHE_MIN)
-		refs += CACHE_MIN;
+	if (l2 < CACHE_MIN)
+		l2 = CACHE_MIN;
+	if (refs < CACHE_MIN)
+		refs = CACHE_MIN;
 	s->l2_cache = qcow2_cache_create(s, len, l2);
 	s->ref_cache = qcow2_cache_create(s, len, refs);
 	if (!s->l2_cache || !s->ref_cache)
