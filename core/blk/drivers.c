@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/blk/driver.h"
+#include "core/blk/filter/fault.h"
 #include "core/blk/filter/log.h"
 #include "core/blk/format.h"
 
@@ -12,6 +13,7 @@ static const struct blk_driver *const drivers[] = {
 	&blk_file_driver,
 	&blk_raw_driver,
 	&blk_qcow2_driver,
+	&blk_fault_driver,
 	&blk_log_driver,
 };
 
