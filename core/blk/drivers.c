@@ -10,11 +10,8 @@
 #include "core/blk/format.h"
 
 static const struct blk_driver *const drivers[] = {
-	&blk_file_driver,
-	&blk_raw_driver,
-	&blk_qcow2_driver,
-	&blk_fault_driver,
-	&blk_log_driver,
+	&blk_file_driver,  &blk_raw_driver, &blk_qcow2_driver,
+	&blk_fault_driver, &blk_log_driver,
 };
 
 static const struct blk_format *const formats[] = {
