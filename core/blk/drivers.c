@@ -7,11 +7,12 @@
 #include "core/blk/driver.h"
 #include "core/blk/filter/fault.h"
 #include "core/blk/filter/log.h"
+#include "core/blk/filter/throttle.h"
 #include "core/blk/format.h"
 
 static const struct blk_driver *const drivers[] = {
 	&blk_file_driver,  &blk_raw_driver, &blk_qcow2_driver,
-	&blk_fault_driver, &blk_log_driver,
+	&blk_fault_driver, &blk_log_driver, &blk_throttle_driver,
 };
 
 static const struct blk_format *const formats[] = {
