@@ -82,6 +82,12 @@ struct blk_bitmap_op {
 	const char *source_name;
 };
 
+struct blk_bitmap_info {
+	char name[1024];
+	uint64_t granularity; /* bytes */
+	bool enabled, inconsistent;
+};
+
 /* In the order in which `create` prints them; a NULL name ends a list. */
 struct blk_opt_desc {
 	const char *name, *type, *help;
@@ -119,6 +125,10 @@ struct blk_format {
 	struct json_object *(*info)(struct blk *b);
 	int (*bitmap)(struct blk *b, const struct blk_bitmap_op *op,
 		      struct error *e);
+	/* The i-th persistent bitmap; -ENOENT past the last, -ENOTSUP when this
+	 * image can have none. */
+	int (*bitmap_info)(struct blk *b, unsigned i,
+			   struct blk_bitmap_info *out);
 };
 
 extern const struct blk_format blk_raw_format, blk_qcow2_format;

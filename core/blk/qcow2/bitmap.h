@@ -65,4 +65,45 @@ uint64_t qcow2_bitmaps_measure(const struct qcow2 *s, uint64_t cluster_len);
 struct json_object *qcow2_bitmaps_info(const struct qcow2 *s);
 void qcow2_bitmap_free(struct qcow2_bitmap *m); /* NULL is fine */
 
+/* ---- bitmap_bits.c ---- */
+
+/* Enabled bitmaps are kept up to date from here on; at open for writing. */
+int qcow2_bitmaps_start(struct qcow2 *s, struct error *e);
+/* [lock] Stores what is live and ends that (B3); a bitmap that can't be stored
+ * stays IN_USE. */
+int qcow2_bitmaps_stop(struct qcow2 *s);
+/* [lock] The live bitmaps are IN_USE on stable storage (B1). */
+int qcow2_bitmaps_mark(struct qcow2 *s);
+/* Takes the lock when it must mark first; no memory.  [off, off + len) lies
+ * inside the disk. */
+int qcow2_bitmaps_record(struct qcow2 *s, uint64_t off, uint64_t len);
+/* [co] Guest bytes are about to change. */
+static inline int qcow2_bitmaps_touch(struct qcow2 *s, uint64_t off,
+				      uint64_t len)
+{
+	return s->bitmaps.nr_live ? qcow2_bitmaps_record(s, off, len) : 0;
+}
+/* [lock] Table and bits of m in memory; nothing when they are there. */
+int qcow2_bitmap_load(struct qcow2 *s, struct qcow2_bitmap *m, struct error *e);
+void qcow2_bitmap_unload(struct qcow2 *s, struct qcow2_bitmap *m);
+/* [lock] Writes the bits of m, which is IN_USE, and ends that (B2, B3). */
+int qcow2_bitmap_store(struct qcow2 *s, struct qcow2_bitmap *m);
+/* [lock] Bits of an enabled bitmap are in memory: record in them too. */
+int qcow2_bitmap_go_live(struct qcow2 *s, struct qcow2_bitmap *m);
+void qcow2_bitmap_end_live(struct qcow2 *s, struct qcow2_bitmap *m);
+bool qcow2_bitmap_is_live(const struct qcow2 *s, const struct qcow2_bitmap *m);
+/* [lock] Around a change of the disk's length: first all bitmaps come into
+ * memory and are IN_USE, then they get tables of the new length. */
+int qcow2_bitmaps_resize_begin(struct qcow2 *s, struct error *e);
+int qcow2_bitmaps_resize_end(struct qcow2 *s, struct error *e);
+
+/* ---- bitmap.c ---- */
+
+/* The slot of struct blk_format. */
+int qcow2_bitmap_change(struct blk *b, const struct blk_bitmap_op *op,
+			struct error *e);
+/* Names, for who copies bitmaps: the i-th, or NULL past the last. */
+int qcow2_bitmap_describe(struct blk *b, unsigned i,
+			  struct blk_bitmap_info *out);
+
 #endif

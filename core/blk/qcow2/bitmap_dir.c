@@ -76,6 +76,7 @@ void qcow2_bitmaps_fini(struct qcow2 *s)
 	for (uint32_t i = 0; i < s->bitmaps.nr; i++)
 		qcow2_bitmap_free(s->bitmaps.list[i]);
 	free(s->bitmaps.list);
+	free(s->bitmaps.live);
 	free(s->bitmaps.why);
 	s->bitmaps = (struct qcow2_bitmaps){0};
 }
@@ -408,6 +409,7 @@ int qcow2_bitmaps_drop(struct qcow2 *s, struct error *e)
 	free(tables);
 	if (!s->bitmaps.nr) {
 		free(old.list);
+		free(old.live);
 		free(old.why);
 		s->bitmaps = (struct qcow2_bitmaps){0};
 	}
@@ -443,8 +445,6 @@ uint64_t qcow2_bitmaps_measure(const struct qcow2 *s, uint64_t cluster_len)
 		uint64_t nr = (bytes + cluster_len - 1) / cluster_len;
 		uint64_t table = (nr * 8 + cluster_len - 1) / cluster_len;
 
-		if (m->inconsistent)
-			continue;
 		total += (nr + table) * cluster_len;
 		dir += entry_len(strlen(m->name));
 	}

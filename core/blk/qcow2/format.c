@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "core/blk/qcow2/bitmap.h"
 #include "core/blk/qcow2/check.h"
 #include "core/blk/qcow2/options.h"
 #include "core/blk/qcow2/snapshot.h"
@@ -27,6 +28,8 @@ const struct blk_format blk_qcow2_format = {
 	.check = qcow2_check,
 	.info = qcow2_info,
 	.measure = qcow2_measure,
+	.bitmap = qcow2_bitmap_change,
+	.bitmap_info = qcow2_bitmap_describe,
 	.make_empty = qcow2_make_empty,
 	.set_backing = qcow2_set_backing,
 	.snapshot = qcow2_snapshot,

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "core/blk/iov.h"
-#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/bitmap.h"
 
 #define IOV_FEW 16
 
@@ -618,6 +618,10 @@ static int write_packed(struct blk *b, uint64_t off, uint64_t len,
 static int qcow2_writev(struct blk *b, uint64_t off, uint64_t len,
 			const struct iovec *iov, int nr, unsigned flags)
 {
+	int ret = qcow2_bitmaps_touch(qcow2_of(b), off, len);
+
+	if (ret)
+		return ret;
 	if (flags & BLK_COMPRESSED)
 		return write_packed(b, off, len, iov, nr);
 	return write_plain(b, off, len, iov, nr);
@@ -696,8 +700,10 @@ static int qcow2_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
 	struct qcow2 *s = qcow2_of(b);
 	uint64_t end = off + len, first = cluster_up(s, off);
 	uint64_t last = end == b->len ? end : cluster_down(s, end);
-	int ret = 0;
+	int ret = qcow2_bitmaps_touch(s, off, len);
 
+	if (ret)
+		return ret;
 	if (first >= last)
 		return zero_part_or_data(b, off, end, flags);
 	if (off < first)
@@ -715,7 +721,7 @@ static int qcow2_discard(struct blk *b, uint64_t off, uint64_t len)
 	uint64_t end = off + len, first = cluster_up(s, off);
 	uint64_t last =
 		end == b->len ? cluster_up(s, end) : cluster_down(s, end);
-	int ret = 0;
+	int ret = qcow2_bitmaps_touch(s, off, len);
 
 	while (first < last && !ret) {
 		uint64_t stop = last;

@@ -122,6 +122,17 @@ static int mend(struct qcow2 *s, struct error *e)
 	return ret;
 }
 
+/* Section "Autoclear features": who doesn't know one ends it by writing. */
+static int drop_unknown(struct qcow2 *s, struct error *e)
+{
+	struct qcow2_header h = s->h;
+
+	h.autoclear &= QCOW2_AUTOCLEAR_KNOWN;
+	if (h.autoclear == s->h.autoclear || s->corrupt)
+		return 0;
+	return qcow2_write_header(s, &h, e);
+}
+
 static void release(struct qcow2 *s)
 {
 	struct qcow2_header h = s->h;
@@ -172,6 +183,10 @@ int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e)
 	if (!ret && b->write && !o->check &&
 	    (s->h.incompat & QCOW2_INCOMPAT_DIRTY))
 		ret = mend(s, e);
+	if (!ret && b->write)
+		ret = drop_unknown(s, e);
+	if (!ret && b->write && !o->check)
+		ret = qcow2_bitmaps_start(s, e);
 	if (!ret)
 		return 0;
 	blk_unref(b->data_file);
@@ -188,6 +203,7 @@ static void write_last(struct qcow2 *s)
 
 	co_lock(&s->lock);
 	s->closing = true;
+	qcow2_bitmaps_stop(s);
 	while (!ret && (qcow2_cache_is_dirty(s->l2_cache) || s->frees.nr ||
 			qcow2_cache_is_dirty(s->ref_cache) || s->any_l1_dirty ||
 			s->any_rt_dirty))
@@ -220,10 +236,12 @@ int qcow2_set_write(struct blk *b, bool write, struct error *e)
 		return 0;
 	}
 	ret = check_writable(s, b->options.check, e);
-	if (ret || !(s->h.incompat & QCOW2_INCOMPAT_DIRTY))
-		return ret;
-	b->write = true;
-	ret = mend(s, e);
-	b->write = false;
-	return ret;
+	if (!ret && (s->h.incompat & QCOW2_INCOMPAT_DIRTY)) {
+		b->write = true;
+		ret = mend(s, e);
+		b->write = false;
+	}
+	if (!ret)
+		ret = drop_unknown(s, e);
+	return ret ? ret : qcow2_bitmaps_start(s, e);
 }

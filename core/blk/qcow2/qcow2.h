@@ -88,9 +88,10 @@ struct qcow2 {
 	} meta;
 	/* Persistent bitmaps, in the order of their directory; bitmap.h. */
 	struct qcow2_bitmaps {
-		struct qcow2_bitmap **list;
-		uint32_t nr, nr_live; /* nr_live: enabled, kept up to date */
+		struct qcow2_bitmap **list, **live;
+		uint32_t nr, nr_live; /* live: enabled, kept up to date */
 		bool marked;	      /* the live ones are IN_USE on disk */
+		uint64_t bits_len;    /* of all bits in memory, bytes */
 		char *why;	      /* what is wrong with the directory */
 	} bitmaps;
 	bool closing, corrupt;

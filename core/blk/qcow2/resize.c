@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/qcow2/bitmap.h"
 #include "core/blk/qcow2/options.h"
 #include "core/error.h"
 
@@ -122,7 +123,7 @@ int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 {
 	struct qcow2 *s = qcow2_of(b);
 	uint64_t old = b->len;
-	int ret;
+	int ret, err;
 
 	if (len & 511)
 		return error_set(e, -EINVAL,
@@ -130,9 +131,6 @@ int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 	if (s->h.nr_snapshots && s->h.version < 3)
 		return error_set(e, -ENOTSUP,
 				 "Can't resize a v2 image which has snapshots");
-	if (s->h.bitmaps.nr)
-		return error_set(e, -ENOTSUP,
-				 "Cannot resize an image which has bitmaps");
 	if (len < old && !allow_shrink)
 		return error_set(e, -EINVAL,
 				 "Use the --shrink option to make an image "
@@ -144,7 +142,12 @@ int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 	if (len > old && clear_tail(b))
 		return error_set(e, -EIO, "Could not clear the disk's end");
 	co_lock(&s->lock);
-	ret = len < old ? shrink(s, len, e) : grow(s, len, e);
+	ret = qcow2_bitmaps_resize_begin(s, e);
+	if (!ret) {
+		ret = len < old ? shrink(s, len, e) : grow(s, len, e);
+		err = qcow2_bitmaps_resize_end(s, ret ? NULL : e);
+		ret = ret ? ret : err;
+	}
 	co_unlock(&s->lock);
 	if (ret)
 		return ret;

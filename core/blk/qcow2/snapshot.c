@@ -391,6 +391,8 @@ int qcow2_snapshot(struct blk *b, enum blk_snapshot_op op,
 	at = find(s, id_or_name);
 	if (s->corrupt)
 		ret = error_set(e, -EIO, "the image is corrupt");
+	else if (op == BLK_SNAPSHOT_APPLY && s->bitmaps.nr)
+		ret = error_set(e, -EBUSY, "Device has active dirty bitmaps");
 	else if (op == BLK_SNAPSHOT_CREATE)
 		ret = create(s, id_or_name, e);
 	else if (at < 0)
