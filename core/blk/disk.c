@@ -23,7 +23,7 @@ struct disk {
 	unsigned in_flight; /* requests that passed the gate */
 	unsigned nr_gates, nr_drains;
 	struct co_queue gate, idle;
-	const struct blk_watch *watch;
+	struct blk_watch *watches;
 	struct blk_range *first, *last; /* changes, the oldest first */
 	struct blk_disk_job *job;
 };
@@ -128,9 +128,13 @@ static int pass_watched(struct blk *b, const struct change *c)
 	int ret;
 
 	range_begin(d, &r);
+	for (struct blk_watch *w = d->watches; w; w = w->next)
+		if (w->before)
+			w->before(w->arg, c->off, c->len);
 	ret = pass(b->file, c);
-	if (d->watch->after)
-		d->watch->after(d->watch->arg, c->off, c->len);
+	for (struct blk_watch *w = d->watches; w; w = w->next)
+		if (w->after)
+			w->after(w->arg, c->off, c->len);
 	range_end(d, &r);
 	return ret;
 }
@@ -141,7 +145,7 @@ static int change(struct blk *b, const struct change *c)
 	int ret;
 
 	enter(d);
-	ret = d->watch ? pass_watched(b, c) : pass(b->file, c);
+	ret = d->watches ? pass_watched(b, c) : pass(b->file, c);
 	leave(d);
 	return ret;
 }
@@ -292,10 +296,25 @@ void blk_disk_replace(struct blk *disk, struct blk *node)
 	blk_unref(old);
 }
 
-void blk_disk_watch(struct blk *disk, const struct blk_watch *w)
+void blk_disk_watch(struct blk *disk, struct blk_watch *w)
 {
+	struct disk *d = disk_of(disk);
+
 	blk_disk_gate_close(disk);
-	disk_of(disk)->watch = w;
+	w->next = d->watches;
+	d->watches = w;
+	blk_disk_gate_open(disk);
+}
+
+void blk_disk_unwatch(struct blk *disk, struct blk_watch *w)
+{
+	struct blk_watch **p = &disk_of(disk)->watches;
+
+	blk_disk_gate_close(disk);
+	while (*p && *p != w)
+		p = &(*p)->next;
+	if (*p)
+		*p = w->next;
 	blk_disk_gate_open(disk);
 }
 

@@ -64,13 +64,19 @@ void blk_disk_replace(struct blk *disk, struct blk *node);
 
 /* Hears of every change by the guest.  Costs nothing when nobody listens. */
 struct blk_watch {
-	/* [co] [off, off + len) was written, zeroed or discarded, perhaps in
-	 * part; the guest does not know yet that it is done.  May wait. */
+	/* [co] [off, off + len) will be changed when this returns; may wait.
+	 * Optional. */
+	void (*before)(void *arg, uint64_t off, uint64_t len);
+	/* [co] It was written, zeroed or discarded, perhaps in part; the guest
+	 * does not know yet that it is done.  May wait.  Optional. */
 	void (*after)(void *arg, uint64_t off, uint64_t len);
 	void *arg;
+	struct blk_watch *next;
 };
-/* [co] One at a time; NULL ends it. */
-void blk_disk_watch(struct blk *disk, const struct blk_watch *w);
+/* [co] w belongs to the caller and stays where it is. */
+void blk_disk_watch(struct blk *disk, struct blk_watch *w);
+void blk_disk_unwatch(struct blk *disk,
+		      struct blk_watch *w); /* if it watches */
 
 /* A part of a watched disk that the guest can't change meanwhile. */
 struct blk_range {

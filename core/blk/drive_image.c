@@ -1,14 +1,12 @@
 #include "core/blk/drive_image.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/blk/driver.h"
 #include "core/blk/format.h"
+#include "core/blk/scratch.h"
 #include "core/error.h"
 
 #define SECTOR 512ull
@@ -85,50 +83,26 @@ static int fill_sector(struct blk *b, struct error *e)
 	return blk_truncate(b, len, BLK_PREALLOC_OFF, false, e);
 }
 
-static int temporary_file(struct error *e)
-{
-	const char *dir = getenv("TMPDIR");
-	int fd;
-
-	if (!dir || !*dir)
-		dir = "/var/tmp";
-	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd >= 0)
-		return fd;
-	return error_errno(e, errno,
-			   "no room for a scratch disk in '%s' (set TMPDIR to "
-			   "another folder)",
-			   dir);
-}
-
 /* Takes the reference to base. */
 static struct blk *open_overlay(struct blk_ctx *ctx,
 				const struct drive_image *i, struct blk *base,
 				struct error *e)
 {
-	struct blk_create create = {.len = (blk_len(base) + SECTOR - 1) &
-					   ~(SECTOR - 1)};
-	struct blk_options o;
+	char path[BLK_SCRATCH_PATH];
+	int fd = blk_scratch_create(ctx, blk_len(base), path, e);
+	struct blk_options o = options_of(i, path, true);
 	struct blk *b = NULL;
-	char path[32];
-	int fd = temporary_file(e);
 
-	if (fd < 0)
-		goto out;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	create.path = path;
-	o = options_of(i, path, true);
 	o.no_backing = true;
-	if (!blk_qcow2_format.create(ctx, &create, e))
+	if (fd >= 0) {
 		b = open_layers(ctx, i, &o, "qcow2", e);
-	close(fd);
-	if (b) {
-		b->backing = base;
-		return b;
+		close(fd);
 	}
-out:
-	blk_unref(base);
-	return NULL;
+	if (b)
+		b->backing = base;
+	else
+		blk_unref(base);
+	return b;
 }
 
 static struct blk *open_image(struct blk_ctx *ctx, const struct drive_image *i,

@@ -213,7 +213,7 @@ static void end(struct blk_job *j, int ret)
 	char stays[200] = "";
 
 	if (j->tracks)
-		blk_disk_watch(j->disk, NULL);
+		blk_disk_unwatch(j->disk, &j->watch);
 	j->type->end(j, ret, stays, sizeof(stays));
 	loop_timer_stop(&j->timer);
 	blk_unref(j->source);

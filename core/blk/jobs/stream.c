@@ -113,7 +113,7 @@ static void stream_end(struct blk_job *j, int result, char *text, size_t len)
 {
 	if (!j->source)
 		return;
-	blk_disk_watch(j->disk, NULL);
+	blk_disk_unwatch(j->disk, &j->watch);
 	if (result)
 		snprintf(text, len,
 			 "the chain is as it was; '%.100s' holds a part of it",

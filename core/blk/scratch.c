@@ -1,0 +1,42 @@
+#include "core/blk/scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/blk/format.h"
+#include "core/error.h"
+
+static int open_nameless(struct error *e)
+{
+	const char *dir = getenv("TMPDIR");
+	int fd;
+
+	if (!dir || !*dir)
+		dir = "/var/tmp";
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		return fd;
+	return error_errno(e, errno,
+			   "no room for a scratch image in '%s' (set TMPDIR to "
+			   "another folder)",
+			   dir);
+}
+
+int blk_scratch_create(struct blk_ctx *ctx, uint64_t len,
+		       char path[BLK_SCRATCH_PATH], struct error *e)
+{
+	struct blk_create c = {.path = path, .len = (len + 511) & ~511ull};
+	int fd = open_nameless(e), ret;
+
+	if (fd < 0)
+		return fd;
+	snprintf(path, BLK_SCRATCH_PATH, "/proc/self/fd/%d", fd);
+	ret = blk_qcow2_format.create(ctx, &c, e);
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
+}
