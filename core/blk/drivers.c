@@ -8,11 +8,13 @@
 #include "core/blk/filter/fault.h"
 #include "core/blk/filter/log.h"
 #include "core/blk/filter/throttle.h"
+#include "core/blk/filter/volatile.h"
 #include "core/blk/format.h"
 
 static const struct blk_driver *const drivers[] = {
-	&blk_file_driver,  &blk_raw_driver, &blk_qcow2_driver,
-	&blk_fault_driver, &blk_log_driver, &blk_throttle_driver,
+	&blk_file_driver,     &blk_raw_driver, &blk_qcow2_driver,
+	&blk_fault_driver,    &blk_log_driver, &blk_throttle_driver,
+	&blk_volatile_driver,
 };
 
 static const struct blk_format *const formats[] = {

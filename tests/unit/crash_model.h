@@ -55,14 +55,14 @@ struct model {
 	uint32_t backing, next_tag; /* sectors of the backing file */
 };
 
-static uint64_t model_word(uint32_t tag, uint32_t sector)
+static inline uint64_t model_word(uint32_t tag, uint32_t sector)
 {
 	if (tag == TAG_ZERO)
 		return 0;
 	return ((uint64_t)tag << 32 | sector) * 0x9e3779b97f4a7c15ull | 1;
 }
 
-static void model_fill(void *buf, uint32_t tag, uint32_t sector)
+static inline void model_fill(void *buf, uint32_t tag, uint32_t sector)
 {
 	uint64_t *p = buf;
 
@@ -70,7 +70,7 @@ static void model_fill(void *buf, uint32_t tag, uint32_t sector)
 		p[i] = model_word(tag, sector);
 }
 
-static bool model_is(const void *buf, uint32_t tag, uint32_t sector)
+static inline bool model_is(const void *buf, uint32_t tag, uint32_t sector)
 {
 	const uint64_t *p = buf;
 	uint64_t word = model_word(tag, sector);
@@ -81,13 +81,13 @@ static bool model_is(const void *buf, uint32_t tag, uint32_t sector)
 	return true;
 }
 
-static uint32_t model_below(const struct model *m, uint32_t sector)
+static inline uint32_t model_below(const struct model *m, uint32_t sector)
 {
 	return sector < m->backing ? TAG_BACKING : TAG_ZERO;
 }
 
-static struct version *history_add(struct history *h, uint32_t tag,
-				   uint64_t begin)
+static inline struct version *history_add(struct history *h, uint32_t tag,
+					  uint64_t begin)
 {
 	if (h->nr == h->max) {
 		h->max = h->max ? 2 * h->max : 4;
@@ -97,32 +97,32 @@ static struct version *history_add(struct history *h, uint32_t tag,
 	return &h->list[h->nr++];
 }
 
-static void history_done(struct history *h, uint64_t done)
+static inline void history_done(struct history *h, uint64_t done)
 {
 	for (unsigned i = h->nr; i-- && h->list[i].done == NEVER;)
 		h->list[i].done = done;
 }
 
-static uint32_t history_last(const struct history *h)
+static inline uint32_t history_last(const struct history *h)
 {
 	return h->nr ? h->list[h->nr - 1].tag : TAG_ZERO;
 }
 
-static void model_begin(struct model *m, uint32_t first, uint32_t nr,
-			uint32_t tag, uint64_t at)
+static inline void model_begin(struct model *m, uint32_t first, uint32_t nr,
+			       uint32_t tag, uint64_t at)
 {
 	for (uint32_t s = first; s < first + nr; s++)
 		history_add(&m->sectors[s], tag, at);
 }
 
-static void model_done(struct model *m, uint32_t first, uint32_t nr)
+static inline void model_done(struct model *m, uint32_t first, uint32_t nr)
 {
 	m->completions++;
 	for (uint32_t s = first; s < first + nr; s++)
 		history_done(&m->sectors[s], m->completions);
 }
 
-static void model_flushed(struct model *m, uint64_t covers, uint64_t at)
+static inline void model_flushed(struct model *m, uint64_t covers, uint64_t at)
 {
 	if (m->nr_flushes == m->max_flushes) {
 		m->max_flushes = m->max_flushes ? 2 * m->max_flushes : 64;
@@ -133,7 +133,7 @@ static void model_flushed(struct model *m, uint64_t covers, uint64_t at)
 }
 
 /* Completions that are stable at a position. */
-static uint64_t model_stable(const struct model *m, uint64_t at)
+static inline uint64_t model_stable(const struct model *m, uint64_t at)
 {
 	uint64_t best = 0;
 
@@ -145,7 +145,7 @@ static uint64_t model_stable(const struct model *m, uint64_t at)
 
 /* Versions that may be seen at a position are list[result] and later ones that
  * had begun. */
-static unsigned history_first(const struct history *h, uint64_t stable)
+static inline unsigned history_first(const struct history *h, uint64_t stable)
 {
 	unsigned first = 0;
 
@@ -155,8 +155,8 @@ static unsigned history_first(const struct history *h, uint64_t stable)
 	return first;
 }
 
-static bool model_allows(const struct model *m, const void *buf, uint32_t s,
-			 uint64_t at, uint64_t stable)
+static inline bool model_allows(const struct model *m, const void *buf,
+				uint32_t s, uint64_t at, uint64_t stable)
 {
 	const struct history *h = &m->sectors[s];
 
@@ -167,8 +167,8 @@ static bool model_allows(const struct model *m, const void *buf, uint32_t s,
 	return false;
 }
 
-static bool model_allows_len(const struct model *m, uint32_t nr, uint64_t at,
-			     uint64_t stable)
+static inline bool model_allows_len(const struct model *m, uint32_t nr,
+				    uint64_t at, uint64_t stable)
 {
 	const struct history *h = &m->lens;
 
@@ -180,7 +180,7 @@ static bool model_allows_len(const struct model *m, uint32_t nr, uint64_t at,
 }
 
 /* Everything up to here is stable and the log begins anew. */
-static void model_restart(struct model *m)
+static inline void model_restart(struct model *m)
 {
 	for (unsigned s = 0; s <= MODEL_SECTORS; s++) {
 		struct history *h =
@@ -195,7 +195,7 @@ static void model_restart(struct model *m)
 	m->completions = 0;
 }
 
-static void model_fini(struct model *m)
+static inline void model_fini(struct model *m)
 {
 	for (unsigned s = 0; s < MODEL_SECTORS; s++)
 		free(m->sectors[s].list);
