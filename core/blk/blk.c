@@ -16,6 +16,7 @@
 #include "core/blk/driver.h"
 #include "core/blk/filter/filter.h"
 #include "core/blk/format.h"
+#include "core/blk/nbd/address.h"
 #include "core/error.h"
 
 #define CHAIN_MAX 200
@@ -64,16 +65,11 @@ no_memory:
 	return NULL;
 }
 
-static bool is_nbd(const char *path)
-{
-	return !strncmp(path, "nbd:", 4) || !strncmp(path, "nbd+unix:", 9);
-}
-
 static struct blk *open_protocol(struct blk_ctx *ctx,
 				 const struct blk_options *o, struct error *e)
 {
 	const struct blk_driver *drv =
-		blk_driver_find(is_nbd(o->path) ? "nbd" : "file");
+		blk_driver_find(nbd_is_address(o->path) ? "nbd" : "file");
 	struct blk *b;
 
 	if (!drv) {
@@ -183,10 +179,14 @@ static struct blk *open_one(struct blk_ctx *ctx, const struct blk_options *o,
 			    struct error *e)
 {
 	struct blk *file = open_protocol(ctx, o, e);
+	struct blk_options named = *o;
 
 	if (file)
 		file = wrap(file, o->filters, false, e);
-	return file ? open_format(file, o, e) : NULL;
+	if (!file)
+		return NULL;
+	named.path = file->name;
+	return open_format(file, &named, e);
 }
 
 /* ---- names inside images ---- */
@@ -268,7 +268,7 @@ static int check_protocol(struct blk *b, const char *name, struct error *e)
 	if (name[scheme] != ':')
 		return 0;
 	/* Who allows every folder allows every server too. */
-	if (is_nbd(name) && all && !strcmp(all, "/"))
+	if (nbd_is_address(name) && all && !strcmp(all, "/"))
 		return 0;
 	return error_set(e, -EPERM,
 			 "'%s' names '%s', which is no plain file name; allow "
@@ -287,13 +287,13 @@ static struct blk *open_named(struct blk *b, const char *name,
 		name += 5;
 	if (check_protocol(b, name, e))
 		return NULL;
-	path = is_nbd(name) ? strdup(name) : beside(b->name, name);
+	path = nbd_is_address(name) ? strdup(name) : beside(b->name, name);
 	if (!path) {
 		error_set(e, -ENOMEM, "no memory to open '%s'", name);
 		return NULL;
 	}
 	o->path = path;
-	if (is_nbd(name) || !check_allowed(b, name, path, e))
+	if (nbd_is_address(name) || !check_allowed(b, name, path, e))
 		child = open_one(b->ctx, o, e);
 	free(path);
 	return child;

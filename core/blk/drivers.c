@@ -14,7 +14,7 @@
 static const struct blk_driver *const drivers[] = {
 	&blk_file_driver,     &blk_raw_driver, &blk_qcow2_driver,
 	&blk_fault_driver,    &blk_log_driver, &blk_throttle_driver,
-	&blk_volatile_driver,
+	&blk_volatile_driver, &blk_nbd_driver,
 };
 
 static const struct blk_format *const formats[] = {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/blk/filter/filter.h"
+#include "core/blk/nbd/address.h"
 #include "core/error.h"
 
 #define KEY_MAX	  64
@@ -313,10 +314,107 @@ static int take_filters(struct pairs *p, struct blk_options *o, struct error *e)
 	}
 }
 
+/* ---- servers ---- */
+
+/* Of a server; file. and server. may stand before them. */
+#define PART(field) offsetof(struct nbd_address, field)
+static const struct nbd_key {
+	const char *name;
+	size_t at;
+} nbd_keys[] = {
+	{"host", PART(host)},
+	{"port", PART(port)},
+	{"path", PART(socket)},
+	{"export", PART(export)},
+};
+
+/* Where the value of key belongs; NULL: it is none of a server's. */
+static char **find_part(struct nbd_address *a, const char *key)
+{
+	if (!strncmp(key, "file.", 5))
+		key += 5;
+	if (!strncmp(key, "server.", 7))
+		key += 7;
+	for (size_t i = 0; i < sizeof(nbd_keys) / sizeof(nbd_keys[0]); i++)
+		if (!strcmp(nbd_keys[i].name, key))
+			return (char **)((char *)a + nbd_keys[i].at);
+	return NULL;
+}
+
+static bool is_server_type(const char *key, const char *value)
+{
+	if (!strncmp(key, "file.", 5))
+		key += 5;
+	return !strcmp(key, "server.type") &&
+	       (!strcmp(value, "inet") || !strcmp(value, "unix"));
+}
+
+/* The parts of an address become a path. */
+static int join_address(struct nbd_address *a, struct blk_options *o,
+			struct error *e)
+{
+	if (!a->socket && !a->host && !a->port && !a->export)
+		return 0;
+	if (a->socket && a->host)
+		return error_set(e, -EINVAL,
+				 "path and host may not be used at the same "
+				 "time");
+	if (!a->socket && !a->host)
+		return error_set(e, -EINVAL,
+				 "one of path and host must be specified");
+	if (!a->socket && !a->port) {
+		a->port = strdup(NBD_PORT);
+		if (!a->port)
+			return error_set(e, -ENOMEM, "no memory for options");
+	}
+	o->path = nbd_address_uri(a);
+	return o->path ? 0 : error_set(e, -ENOMEM, "no memory for options");
+}
+
+/* Takes out what names a server and its export. */
+static int take_server(struct pairs *p, struct blk_options *o, struct error *e)
+{
+	const char *top = find_pair(p, "driver"),
+		   *file = find_pair(p, "file.driver");
+	bool alone = top && !strcmp(top, "nbd");
+	struct nbd_address a = {0};
+	int ret;
+
+	if (!alone && (!file || strcmp(file, "nbd")))
+		return 0;
+	for (unsigned i = 0; i < p->nr;) {
+		struct blk_opt *opt = &p->list[i];
+		char **part = find_part(&a, opt->key);
+
+		if (part) {
+			free(*part);
+			*part = (char *)opt->value;
+			opt->value = NULL;
+		} else if (!is_server_type(opt->key, opt->value) &&
+			   !(alone && !strcmp(opt->key, "driver"))) {
+			i++;
+			continue;
+		}
+		free_opt(opt);
+		drop_pair(p, i);
+	}
+	ret = join_address(&a, o, e);
+	nbd_address_fini(&a);
+	if (!ret && alone) {
+		/* By itself it is the disk without a format. */
+		o->format = strdup("file");
+		if (!o->format)
+			ret = error_set(e, -ENOMEM, "no memory for options");
+	}
+	return ret;
+}
+
 static int set_pairs(struct pairs *p, struct blk_options *o, struct error *e)
 {
 	int ret = take_filters(p, o, e);
 
+	if (!ret)
+		ret = take_server(p, o, e);
 	for (unsigned i = 0; i < p->nr && !ret; i++)
 		ret = set_key(o, p->list[i].key, p->list[i].value, e);
 	return ret;

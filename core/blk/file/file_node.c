@@ -15,6 +15,8 @@
 #include "core/blk/file/aio.h"
 #include "core/blk/file/host.h"
 #include "core/blk/iov.h"
+#include "core/blk/nbd/address.h"
+#include "core/blk/nbd/nbd.h"
 #include "core/error.h"
 #include "core/log.h"
 
@@ -400,10 +402,12 @@ const struct blk_driver blk_file_driver = {
 int blk_make_file(struct blk_ctx *ctx, const char *path, uint64_t len,
 		  enum blk_prealloc mode, struct error *e)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	struct call c = {.len = len, .mode = mode};
-	int ret = 0;
+	int fd, ret = 0;
 
+	if (nbd_is_address(path))
+		return nbd_export_prepare(ctx, path, len, e);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return error_errno(e, errno, "Could not create '%s'", path);
 	c.fd = fd;
