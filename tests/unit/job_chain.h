@@ -19,7 +19,8 @@ struct chain {
 	struct blk *layer[CHAIN_MOST];
 	struct blk *disk;
 	struct shadow w;
-	bool is_raw; /* the bottom */
+	bool is_raw;	      /* the bottom */
+	const uint64_t *lens; /* NULL: any, and the bottom of any format */
 };
 
 /* The model gets another length; new sectors are zeroes. */
@@ -49,7 +50,7 @@ static inline void chain_make_image(struct chain *c, unsigned i, uint64_t len)
 		.path = c->path[i], .len = len, .opts = opts, .nr_opts = 2};
 	char name[16];
 	struct error e = {0};
-	bool raw = !i && bench_rand(t, 2);
+	bool raw = !i && (c->lens || bench_rand(t, 2));
 
 	c->is_raw |= raw;
 	if (i) {
@@ -113,24 +114,34 @@ static inline void chain_open(struct chain *c)
 	SHADOW_CHECK(c->disk, "%s", e.msg);
 }
 
-/* A chain of nr layers, open as a disk, with a model of what is in it. */
-static inline void chain_create(struct chain *c, struct bench *t, unsigned nr)
+static inline uint64_t chain_len(struct chain *c, unsigned i)
+{
+	uint64_t len = 65536 + bench_rand(c->t, 1500000);
+
+	if (c->lens)
+		return c->lens[i];
+	if (i && bench_rand(c->t, 2))
+		len = c->w.len;
+	return i || bench_rand(c->t, 2) ? (len + 511) & ~511ull : len;
+}
+
+/* A chain of nr layers, open as a disk, with a model of what is in it.  lens:
+ * their lengths, over a raw bottom; NULL: at random. */
+static inline void chain_create(struct chain *c, struct bench *t, unsigned nr,
+				const uint64_t *lens)
 {
 	memset(c, 0, sizeof(*c));
+	c->lens = lens;
 	c->t = t;
 	c->nr = nr;
 	c->w = (struct shadow){.t = t, .s = calloc(1, sizeof(*c->w.s))};
 	snprintf(c->dir, sizeof(c->dir), "%s/%u-XXXXXX", t->dir, nr);
 	SHADOW_CHECK(mkdtemp(c->dir), "%s", c->dir);
 	for (unsigned i = 0; i < nr; i++) {
-		uint64_t len = 65536 + bench_rand(t, 1500000);
+		uint64_t len = chain_len(c, i);
 
-		if (i && bench_rand(t, 2))
-			len = c->w.len;
 		snprintf(c->path[i], sizeof(c->path[i]), "%s/%u.img", c->dir,
 			 i);
-		if (i || bench_rand(t, 2))
-			len = (len + 511) & ~511ull;
 		chain_make_image(c, i, len);
 		chain_fill(c, i, len);
 		SHADOW_CHECK(!blk_unref(c->layer[i]), "close");

@@ -10,16 +10,18 @@
 
 #include "core/blk/jobs/job_int.h"
 
-#define CHUNK_MIN    65536
-#define CHUNKS_MAX   (1u << 22)
-#define RUN_MAX	     (4u * 1024 * 1024)
-#define LANES	     4
-#define NS_PER_S     1000000000ull
-#define BEHIND_MAX   (1024 * 1024) /* what a guest's write waits for */
-#define CLOSE_ENOUGH (1024 * 1024) /* left for when the guest stands still */
-/* A guest that writes faster than we copy is slowed down when so many times
- * the disk was copied. */
-#define PATIENCE 3
+#define CHUNK_MIN  65536
+#define CHUNKS_MAX (1u << 22)
+#define RUN_MAX	   (4u * 1024 * 1024)
+#define LANES	   4
+#define NS_PER_S   1000000000ull
+#define BEHIND_MAX (1024 * 1024) /* what a guest's write waits for */
+/* Left for when the guest stands still: bytes, and this part of the disk. */
+#define CLOSE_ENOUGH (1024 * 1024)
+#define CLOSE_PART   16
+/* A guest that writes faster than we copy is slowed down when so many bytes
+ * were copied again, or twice the disk. */
+#define PATIENCE (1ull << 30)
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
@@ -49,11 +51,12 @@ int job_bits_make(struct blk_job *j, uint64_t len)
 
 void job_mark(struct blk_job *j, uint64_t off, uint64_t len)
 {
-	uint64_t end = min_u64(off + len, j->len), first = off / j->chunk;
+	uint64_t end = min_u64(off + len, j->len);
 
-	if (off < end)
-		job_bits_set(&j->todo, first,
-			     (end + j->chunk - 1) / j->chunk - first);
+	for (uint64_t i = off / j->chunk; i * j->chunk < end; i++)
+		/* What failed once comes again anyway. */
+		if (!job_bits_test(&j->failed, i))
+			job_bits_set(&j->todo, i, 1);
 }
 
 int job_mark_wanted(struct blk_job *j, struct blk *top, struct blk *base,
@@ -79,6 +82,7 @@ int job_mark_wanted(struct blk_job *j, struct blk *top, struct blk *base,
 		if (wants(j, st, depth))
 			job_mark(j, off, n);
 	}
+	j->first_total = j->todo.count * j->chunk;
 	return 0;
 }
 
@@ -194,7 +198,8 @@ static bool is_enough(const struct blk_job *j)
 	uint64_t spare = 0;
 
 	if (j->tracks && !j->gated && !(j->ready && !j->now.complete))
-		spare = CLOSE_ENOUGH / j->chunk;
+		spare = min_u64(CLOSE_ENOUGH / j->chunk,
+				j->todo.nr / CLOSE_PART);
 	return j->todo.count <= spare;
 }
 
@@ -267,8 +272,9 @@ static bool is_blocking(const struct blk_job *j)
 {
 	if (j->cfg.write_blocking)
 		return true;
-	return j->done / PATIENCE > j->len &&
-	       (!j->type->waits || j->now.complete);
+	if (j->type->waits && !j->now.complete)
+		return false;
+	return j->done > j->first_total + min_u64(PATIENCE, 2 * j->len);
 }
 
 /* What the guest changed is copied before it hears that it is done. */

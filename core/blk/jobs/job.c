@@ -172,6 +172,8 @@ static int finish(struct blk_job *j)
 	e = j->e;
 	if (!job_goes_on(j, ret, &e))
 		return ret;
+	/* To be ignored once, as by the lanes. */
+	j->retried = true;
 	j->ret = 0;
 	job_publish(j);
 	return -EAGAIN;
