@@ -127,8 +127,8 @@ static inline uint64_t chain_len(struct chain *c, unsigned i)
 
 /* A chain of nr layers, open as a disk, with a model of what is in it.  lens:
  * their lengths, over a raw bottom; NULL: at random. */
-static inline void chain_create(struct chain *c, struct bench *t, unsigned nr,
-				const uint64_t *lens)
+static inline void chain_create_lens(struct chain *c, struct bench *t,
+				     unsigned nr, const uint64_t *lens)
 {
 	memset(c, 0, sizeof(*c));
 	c->lens = lens;
@@ -149,6 +149,11 @@ static inline void chain_create(struct chain *c, struct bench *t, unsigned nr,
 	shadow_settle(&c->w);
 	chain_open(c);
 	shadow_compare(&c->w, c->disk, false);
+}
+
+static inline void chain_create(struct chain *c, struct bench *t, unsigned nr)
+{
+	chain_create_lens(c, t, nr, NULL);
 }
 
 static inline void chain_remove(struct chain *c)

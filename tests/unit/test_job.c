@@ -234,8 +234,7 @@ static int do_round(void *arg)
 	chain_create(c, r->t,
 		     r->kind == BLK_JOB_MIRROR
 			     ? 1 + bench_rand(r->t, CHAIN_MOST)
-			     : 2 + bench_rand(r->t, CHAIN_MOST - 1),
-		     NULL);
+			     : 2 + bench_rand(r->t, CHAIN_MOST - 1));
 	cfg = choose(r);
 	snprintf(path, sizeof(path), "%s/%s", c->dir, r->target);
 	cfg.path = path;

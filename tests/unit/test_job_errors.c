@@ -140,7 +140,7 @@ static void begin(struct round *r, enum blk_job_on_error policy)
 	struct error e = {0};
 	struct chain *c = &r->c;
 
-	chain_create(c, r->t, 3, lens);
+	chain_create_lens(c, r->t, 3, lens);
 	r->flaky = make_flaky(c->layer[0]);
 	c->w.disk = c->disk;
 	for (unsigned i = 0; i < c->w.nr; i += 64)
@@ -314,7 +314,7 @@ static int one_length(struct bench *t, const uint64_t *lens, unsigned nr,
 	struct blk_job *j;
 	char name[16];
 
-	chain_create(&c, t, nr, lens);
+	chain_create_lens(&c, t, nr, lens);
 	snprintf(name, sizeof(name), "%u.img", nr - 1);
 	cfg.disk = c.disk;
 	cfg.top = c.layer[top];
@@ -377,7 +377,7 @@ static int refusals(void *arg)
 	struct blk_job *j;
 	char path[256];
 
-	chain_create(&c, arg, 3, lens);
+	chain_create_lens(&c, arg, 3, lens);
 	cfg.disk = c.disk;
 	cfg.top = c.layer[1];
 	cfg.base = c.layer[2];
