@@ -202,6 +202,8 @@ static void image_reach(struct image *i, uint64_t end)
 
 static void image_copy(struct image *to, const struct image *from)
 {
+	if (!from->data)
+		return;
 	image_reach(to, from->max);
 	memcpy(to->data, from->data, from->len);
 	if (to->len > from->len)
