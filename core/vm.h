@@ -98,6 +98,9 @@ enum vm_command_kind {
 	VM_CMD_POWEROFF,  /* pulls the plug, after draining writes */
 	VM_CMD_NMI,
 	VM_CMD_CHANGE_MEDIUM, /* index: disk; text: path, empty ejects */
+	/* index: disk; text: commit, stream, mirror PATH (starts a job); pause,
+	 * resume, cancel, finish (a mirror: let it go as a copy) */
+	VM_CMD_DISK,
 };
 
 struct vm_command {
@@ -219,7 +222,12 @@ struct vm_disk_row {
 	bool readonly, cdrom, has_medium, wce;
 	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;
 	unsigned in_flight;
+	/* The job (commit, stream, mirror) that was started last; empty: none.
+	 * Bytes; what the guest writes adds to the total. */
+	char job[12], job_state[12], job_text[320];
+	uint64_t job_done, job_total, job_rate;
 };
+
 /* One row a drive, CD-ROMs included. */
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max);
 

@@ -100,6 +100,14 @@ void vm_event_add(struct vm *vm, enum vm_event_kind kind, uint64_t command,
 		  int code, const char *fmt, ...)
 	__attribute__((format(printf, 5, 6)));
 
+/* ---- vm_disk.c ---- */
+
+/* VM_CMD_CHANGE_MEDIUM and VM_CMD_DISK; main loop. */
+int vm_disk_change_medium(struct vm *vm, unsigned index, const char *path,
+			  struct error *e);
+int vm_disk_do(struct vm *vm, unsigned index, const char *text,
+	       struct error *e);
+
 /* ---- vm_build.c ---- */
 
 /* 0, or -errno with the reason; vm_unbuild takes back what was made. */

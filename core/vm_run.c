@@ -435,30 +435,6 @@ static int nmi(struct vm *vm, struct error *e)
 	return r;
 }
 
-static int change_medium(struct vm *vm, unsigned index, const char *path,
-			 struct error *e)
-{
-	struct vm_disk *disk;
-	int r;
-
-	if (index >= vm->nr_disks || !vm->cfg.disks[index].cdrom)
-		return error_set(e, -EINVAL,
-				 "disk %u is not a CD-ROM drive: its medium "
-				 "can't be changed",
-				 index);
-	disk = &vm->disks[index];
-	/* The drive belongs to its loop, which is outside now. */
-	world_stop(vm->m.world, loop_member(vm->m.main));
-	r = drive_change_medium(disk->drive, *path ? path : NULL, e);
-	world_resume(vm->m.world);
-	if (r)
-		return r;
-	pthread_mutex_lock(&vm->lock);
-	snprintf(disk->path, sizeof(disk->path), "%s", path);
-	pthread_mutex_unlock(&vm->lock);
-	return 0;
-}
-
 int vm_do(struct vm *vm, const struct vm_command *cmd, struct error *e)
 {
 	switch (cmd->kind) {
@@ -476,7 +452,9 @@ int vm_do(struct vm *vm, const struct vm_command *cmd, struct error *e)
 	case VM_CMD_NMI:
 		return nmi(vm, e);
 	case VM_CMD_CHANGE_MEDIUM:
-		return change_medium(vm, cmd->index, cmd->text, e);
+		return vm_disk_change_medium(vm, cmd->index, cmd->text, e);
+	case VM_CMD_DISK:
+		return vm_disk_do(vm, cmd->index, cmd->text, e);
 	}
 	return error_set(e, -EINVAL, "command %d is not known", (int)cmd->kind);
 }

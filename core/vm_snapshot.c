@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/blk/drive.h"
+#include "core/blk/job.h"
 #include "core/hw/pci.h"
 #include "core/vcpu.h"
 #include "core/vm_internal.h"
@@ -261,6 +262,24 @@ size_t vm_memory_events(struct vm *vm, uint64_t since, struct vm_mem_event *out,
 
 /* ---- disks ---- */
 
+static void copy_job(struct vm_disk_row *row, struct drive *drive)
+{
+	struct blk_job *job = drive_job(drive);
+	struct blk_job_status s;
+
+	if (!job)
+		return;
+	blk_job_status(job, &s);
+	blk_job_put(job);
+	snprintf(row->job, sizeof(row->job), "%s", blk_job_kind_name(s.kind));
+	snprintf(row->job_state, sizeof(row->job_state), "%s",
+		 blk_job_state_name(s.state));
+	memcpy(row->job_text, s.text, sizeof(row->job_text));
+	row->job_done = s.done;
+	row->job_total = s.total;
+	row->job_rate = s.rate;
+}
+
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 {
 	size_t n = 0;
@@ -291,6 +310,7 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 			 cfg->bus == VM_DISK_AHCI ? "ahci" : "virtio");
 		snprintf(row->cache, sizeof(row->cache), "%s",
 			 *cfg->cache ? cfg->cache : "writeback");
+		copy_job(row, disk->drive);
 		pthread_mutex_lock(&vm->lock);
 		memcpy(row->path, disk->path, sizeof(row->path));
 		pthread_mutex_unlock(&vm->lock);

@@ -13,6 +13,7 @@
 #include "core/blk/drive.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #include "core/blk/drive_image.h"
 #include "core/blk/drive_int.h"
 #include "core/blk/iov.h"
+#include "core/blk/job.h"
 #include "core/blk/options.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -57,6 +59,8 @@ struct drive {
 	struct drive_req own_flush; /* after WCE was turned off */
 	bool own_flush_busy;
 	struct drive_req *done_first, *done_last;
+	pthread_mutex_t job_lock; /* a leaf; protects job */
+	struct blk_job *job;
 };
 
 struct preset_row {
@@ -409,13 +413,120 @@ static void publish_medium(struct drive *d)
 	__atomic_fetch_add(&d->changes, 1, __ATOMIC_RELAXED);
 }
 
+/* ---- work beside the guest ---- */
+
+struct run_call {
+	int (*fn)(void *arg);
+	void *arg;
+	int ret;
+	bool done;
+};
+
+static void run_co(void *arg)
+{
+	struct run_call *c = arg;
+
+	c->ret = c->fn(c->arg);
+	c->done = true;
+}
+
+/* Serves the inner loop until fn has returned. */
+static int run_here(struct drive *d, int (*fn)(void *arg), void *arg,
+		    struct error *e)
+{
+	struct run_call c = {.fn = fn, .arg = arg};
+
+	if (co_start(d->ctx, run_co, &c))
+		return error_set(e, -ENOMEM, "no memory for a coroutine");
+	while (!c.done)
+		loop_poll(d->inner, true);
+	return c.ret;
+}
+
+struct disk_call {
+	struct blk *disk;
+	int (*fn)(struct blk *disk, void *arg);
+	void *arg;
+};
+
+static int run_on_disk(void *arg)
+{
+	struct disk_call *c = arg;
+
+	return c->fn(c->disk, c->arg);
+}
+
+int drive_run(struct drive *d, int (*fn)(struct blk *disk, void *arg),
+	      void *arg, struct error *e)
+{
+	struct disk_call c = {d->blk, fn, arg};
+
+	if (!d->blk)
+		return error_set(e, -ENOMEDIUM, "the drive holds no medium");
+	return run_here(d, run_on_disk, &c, e);
+}
+
+struct job_call {
+	struct drive *d;
+	struct blk_job_config *cfg;
+	struct error *e;
+};
+
+static void job_ended(void *arg, const struct blk_job_status *s)
+{
+	struct drive *d = arg;
+
+	log_write(d->log,
+		  s->state == BLK_JOB_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
+		  "disk", "'%s': %s %s%s%s", d->path,
+		  blk_job_kind_name(s->kind), blk_job_state_name(s->state),
+		  *s->text ? ": " : "", s->text);
+}
+
+static int start_job(struct blk *disk, void *arg)
+{
+	struct job_call *c = arg;
+	struct blk_job *job, *old;
+
+	c->cfg->disk = disk;
+	c->cfg->ended = job_ended;
+	c->cfg->arg = c->d;
+	job = blk_job_start(c->cfg, c->e);
+	if (!job)
+		return -EIO;
+	pthread_mutex_lock(&c->d->job_lock);
+	old = c->d->job;
+	c->d->job = job;
+	pthread_mutex_unlock(&c->d->job_lock);
+	blk_job_put(old);
+	return 0;
+}
+
+int drive_job_start(struct drive *d, struct blk_job_config *cfg,
+		    struct error *e)
+{
+	struct job_call c = {d, cfg, e};
+
+	return drive_run(d, start_job, &c, e);
+}
+
+struct blk_job *drive_job(struct drive *d)
+{
+	struct blk_job *job;
+
+	pthread_mutex_lock(&d->job_lock);
+	job = d->job ? blk_job_get(d->job) : NULL;
+	pthread_mutex_unlock(&d->job_lock);
+	return job;
+}
+
+/* ---- media ---- */
+
 /* Opening and closing are coroutines too; nobody else uses the drive then. */
 struct medium_call {
 	struct drive *d;
 	const char *path; /* NULL: no new medium */
 	struct error *e;
-	int ret;
-	bool done;
 };
 
 static int replace_medium(struct drive *d, const char *path, struct error *e)
@@ -448,24 +559,19 @@ static int replace_medium(struct drive *d, const char *path, struct error *e)
 	return 0;
 }
 
-static void medium_co(void *arg)
+static int run_medium(void *arg)
 {
 	struct medium_call *c = arg;
 
-	c->ret = replace_medium(c->d, c->path, c->e);
-	c->done = true;
+	return replace_medium(c->d, c->path, c->e);
 }
 
 static int run_medium_call(struct drive *d, const char *path, struct error *e)
 {
 	struct error ignored = {0};
-	struct medium_call c = {d, path, e ? e : &ignored, 0, false};
+	struct medium_call c = {d, path, e ? e : &ignored};
 
-	if (co_start(d->ctx, medium_co, &c))
-		return error_set(e, -ENOMEM, "no memory for a disk");
-	while (!c.done)
-		loop_poll(d->inner, true);
-	return c.ret;
+	return run_here(d, run_medium, &c, c.e);
 }
 
 static int set_medium(struct drive *d, const char *path, struct error *e)
@@ -502,9 +608,11 @@ void drive_close(struct drive *d)
 	if (d->ctx) {
 		drive_drain(d);
 		run_medium_call(d, NULL, NULL);
+		blk_job_put(d->job);
 		blk_ctx_destroy(d->ctx);
 	}
 	loop_destroy(d->inner);
+	pthread_mutex_destroy(&d->job_lock);
 	/* Acquire: what posted it is over; on the loop only fn clears it. */
 	d->bell->drive = NULL;
 	if (!__atomic_load_n(&d->bell->work.queued, __ATOMIC_ACQUIRE))
@@ -531,6 +639,7 @@ drive_alloc(struct loop *loop, const struct drive_config *cfg, struct log *log)
 	d->cfg = *cfg;
 	d->cfg.path = d->path;
 	d->wce = presets[cfg->preset].wce;
+	pthread_mutex_init(&d->job_lock, NULL);
 	return d;
 }
 

@@ -17,6 +17,8 @@
 
 #include "core/blk/blk.h"
 
+struct blk_job;
+struct blk_job_config;
 struct drive;
 struct error;
 struct log;
@@ -123,6 +125,18 @@ int drive_change_medium(struct drive *d, const char *path, struct error *e);
 bool drive_has_medium(const struct drive *d); /* [any] */
 /* [any] Grows with each change of medium. */
 unsigned drive_medium_changes(const struct drive *d);
+
+/* Runs fn in a coroutine of the drive's block layer, on the disk (blk/disk.h)
+ * that the guest writes to, and serves the loop until it returns: its result,
+ * or -ENOMEDIUM.  Like drive_drain also by who has stopped the world. */
+int drive_run(struct drive *d, int (*fn)(struct blk *disk, void *arg),
+	      void *arg, struct error *e);
+/* Starts a job on the disk (blk/job.h); fills in cfg's disk and ended: the end
+ * is told to the log. */
+int drive_job_start(struct drive *d, struct blk_job_config *cfg,
+		    struct error *e);
+/* [any] The job that was started last, with a reference; NULL: none was. */
+struct blk_job *drive_job(struct drive *d);
 
 struct drive_stats {
 	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;

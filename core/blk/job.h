@@ -93,6 +93,8 @@ struct blk_job *blk_job_start(const struct blk_job_config *cfg,
 			      struct error *e);
 /* The disk's job with a reference for the caller, or NULL; on the loop. */
 struct blk_job *blk_job_of(const struct blk *disk);
+/* Another reference; the caller has one. */
+struct blk_job *blk_job_get(struct blk_job *j);
 /* Gives the reference back; a job goes on without. NULL is fine. */
 void blk_job_put(struct blk_job *j);
 
@@ -111,5 +113,7 @@ int blk_job_wait(struct blk_job *j);
 
 /* "commit", "stream" or "mirror". */
 const char *blk_job_kind_name(enum blk_job_kind kind);
+/* "running", "paused", "ready", "done", "failed" or "cancelled". */
+const char *blk_job_state_name(enum blk_job_state state);
 
 #endif

@@ -208,6 +208,7 @@ static void obey(struct vm *vm, const struct vm_command *cmd)
 	case VM_CMD_NMI:
 		return;
 	case VM_CMD_CHANGE_MEDIUM:
+	case VM_CMD_DISK:
 		tell(vm, VM_EVENT_COMMAND_FAILED, "the tray is locked");
 		return;
 	}

@@ -195,6 +195,85 @@ static void a_guest_writes_in_every_mode(void **state)
 	}
 }
 
+/* ---- jobs beside the guest ---- */
+
+static int ask(struct vm *vm, const char *text, struct error *e)
+{
+	struct vm_command cmd = {.kind = VM_CMD_DISK};
+
+	snprintf(cmd.text, sizeof(cmd.text), "%s", text);
+	return vm_command_sync(vm, &cmd, e);
+}
+
+static void wait_for_job(struct vm *vm, const char *state)
+{
+	static struct vm_disk_row row;
+
+	for (int i = 0; i < 2000; i++) {
+		assert_int_equal(vm_disks_copy(vm, &row, 1), 1);
+		if (!strcmp(row.job_state, state))
+			return;
+		usleep(10000);
+	}
+	fail_msg("%s %s, not %s: %s", row.job, row.job_state, state,
+		 row.job_text);
+}
+
+static void shell(const char *fmt, const char *a, const char *b)
+{
+	char cmd[512];
+
+	snprintf(cmd, sizeof(cmd), fmt, a, b);
+	if (system(cmd))
+		fail_msg("failed: %s", cmd);
+}
+
+static void jobs_run_beside_the_guest(void **state)
+{
+	static struct vm_test_serial serial;
+	struct fixture *f = *state;
+	char top[128], copy[128], text[160];
+	struct error e = {0};
+	struct vm_config c;
+	struct vm *vm;
+
+	if (system("command -v qemu-img >/dev/null")) {
+		printf("SKIP: no qemu-img\n");
+		skip();
+	}
+	snprintf(top, sizeof(top), "%s/top.qcow2", f->dir);
+	snprintf(copy, sizeof(copy), "%s/copy.qcow2", f->dir);
+	snprintf(text, sizeof(text), "mirror %s", copy);
+	shell("qemu-img create -q -f qcow2 -b '%s' -F raw '%s'", f->disk, top);
+	small(&c);
+	strcpy(c.kernel, DEMO_ELF);
+	strcpy(c.append, "mode=disk heartbeat=200");
+	add_disk(&c, top, VM_DISK_VIRTIO, "writeback");
+	assert_null(vm_create(&c, NULL, &e));
+	assert_non_null(strstr(e.msg, "format=qcow2"));
+	strcpy(c.disks[0].format, "qcow2");
+	memset(&serial, 0, sizeof(serial));
+	vm = vm_test_create(&c);
+	vm_test_do(vm, VM_CMD_RESUME);
+	vm_test_wait_serial(vm, &serial, "disk wrote=");
+	assert_int_equal(ask(vm, "cancel", &e), -ENOENT);
+	assert_int_equal(ask(vm, "explode", &e), -EINVAL);
+	assert_non_null(strstr(e.msg, "mirror"));
+	if (ask(vm, text, &e))
+		fail_msg("%s", e.msg);
+	/* One at a time. */
+	assert_true(ask(vm, "stream", &e) < 0);
+	wait_for_job(vm, "ready");
+	assert_int_equal(ask(vm, "finish", &e), 0);
+	wait_for_job(vm, "done");
+	assert_int_equal(ask(vm, "stream", &e), 0);
+	wait_for_job(vm, "done");
+	vm_destroy(vm);
+	shell("qemu-img check -q '%s' && qemu-img check -q '%s'", copy, top);
+	shell("! qemu-img info '%s' | grep -q backing; rm '%s'", top, copy);
+	unlink(top);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -204,6 +283,7 @@ int main(void)
 		T(an_image_has_one_writer),
 		T(impossible_disks_are_refused),
 		T(a_guest_writes_in_every_mode),
+		T(jobs_run_beside_the_guest),
 	};
 	struct stat st;
 

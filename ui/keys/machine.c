@@ -204,26 +204,43 @@ static unsigned run_delete(struct ui *ui, const char *arg)
 
 /* ---- by name only ---- */
 
-static unsigned run_medium(struct ui *ui, const char *arg)
+/* arg: a disk's number, and what kind is about. */
+static unsigned post_to_disk(struct ui *ui, enum vm_command_kind kind,
+			     const char *arg, const char *usage)
 {
 	struct error e = {0};
-	char *end;
+	char *end = NULL;
 	unsigned long index = arg ? strtoul(arg, &end, 10) : 0;
 
 	if (!arg || end == arg || index >= VM_MAX_DISKS) {
-		ui_say(ui, true,
-		       "change-medium DISK [FILE]: the disk's number,"
-		       " and the new medium or nothing to eject");
+		ui_say(ui, true, "%s", usage);
 		return EFFECT_FAILED;
 	}
 	if (!ui->machine)
 		return target(ui, NULL) ? EFFECT_DRAW : EFFECT_FAILED;
 	end += strspn(end, " ");
-	if (fleet_command(ui->fleet, ui->machine, VM_CMD_CHANGE_MEDIUM,
-			  (unsigned)index, end, &e))
+	if (fleet_command(ui->fleet, ui->machine, kind, (unsigned)index, end,
+			  &e))
 		return fail(ui, &e);
-	ui_say(ui, false, *end ? "changing the medium" : "ejecting");
+	if (kind == VM_CMD_CHANGE_MEDIUM)
+		ui_say(ui, false, *end ? "changing the medium" : "ejecting");
+	else
+		ui_say(ui, false, "disk %lu: %s", index, end);
 	return EFFECT_DRAW;
+}
+
+static unsigned run_medium(struct ui *ui, const char *arg)
+{
+	return post_to_disk(ui, VM_CMD_CHANGE_MEDIUM, arg,
+			    "change-medium DISK [FILE]: the disk's number, and "
+			    "the new medium or nothing to eject");
+}
+
+static unsigned run_disk(struct ui *ui, const char *arg)
+{
+	return post_to_disk(ui, VM_CMD_DISK, arg,
+			    "disk DISK commit, stream, mirror PATH, finish, "
+			    "pause, resume or cancel");
 }
 
 static unsigned run_type(struct ui *ui, const char *arg)
@@ -292,6 +309,10 @@ const struct action machine_actions[] = {
 	 .arg = ARG_TEXT,
 	 .help = "DISK FILE: another medium for a drive",
 	 .run = run_medium},
+	{.name = "disk",
+	 .arg = ARG_TEXT,
+	 .help = "DISK JOB: commit, stream, mirror PATH ...",
+	 .run = run_disk},
 	{.name = "type",
 	 .arg = ARG_TEXT,
 	 .help = "TEXT: type into the guest",

@@ -474,6 +474,17 @@ static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 		 d->wce ? "on" : "off");
 	line(s, strcmp(d->cache, "unsafe") ? ROLE_TEXT : ROLE_BAD, "Cache",
 	     text);
+	if (*d->job) {
+		snprintf(text, sizeof(text), "%s, %s", d->job, d->job_state);
+		line(s, strcmp(d->job_state, "failed") ? ROLE_TEXT : ROLE_BAD,
+		     "Job", text);
+		counter(s, "job: bytes done", d->job_done,
+			before ? before->job_done : 0, before);
+		counter(s, "job: bytes in all", d->job_total, d->job_total,
+			false);
+		if (*d->job_text)
+			line(s, ROLE_TEXT, "Job", d->job_text);
+	}
 	counter(s, "reads", d->reads, before ? before->reads : 0, before);
 	counter(s, "writes", d->writes, before ? before->writes : 0, before);
 	counter(s, "flushes", d->flushes, before ? before->flushes : 0, before);

@@ -34,6 +34,20 @@ const char *blk_job_kind_name(enum blk_job_kind kind)
 	return types[kind]->name;
 }
 
+const char *blk_job_state_name(enum blk_job_state state)
+{
+	static const char *const names[] = {
+		[BLK_JOB_RUNNING] = "running",
+		[BLK_JOB_PAUSED] = "paused",
+		[BLK_JOB_READY] = "ready",
+		[BLK_JOB_DONE] = "done",
+		[BLK_JOB_FAILED] = "failed",
+		[BLK_JOB_CANCELLED] = "cancelled",
+	};
+
+	return names[state];
+}
+
 void job_wake(struct blk_job *j)
 {
 	co_wake_all(&j->changed);
@@ -377,6 +391,14 @@ static void destroy(struct blk_job *j)
 	free((char *)j->cfg.path);
 	free((char *)j->cfg.format);
 	free(j);
+}
+
+struct blk_job *blk_job_get(struct blk_job *j)
+{
+	pthread_mutex_lock(&j->lock);
+	j->refs++;
+	pthread_mutex_unlock(&j->lock);
+	return j;
 }
 
 void blk_job_put(struct blk_job *j)
