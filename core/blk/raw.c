@@ -53,6 +53,9 @@ static int raw_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 static int raw_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 			bool allow_shrink, struct error *e)
 {
+	if (mode == BLK_PREALLOC_METADATA)
+		return error_set(e, -ENOTSUP,
+				 "Unsupported preallocation mode: metadata");
 	return blk_truncate(b->file, len, mode, allow_shrink, e);
 }
 
@@ -95,6 +98,10 @@ static int raw_create(struct blk_ctx *ctx, const struct blk_create *c,
 			mode = BLK_PREALLOC_FALLOC;
 		else if (!strcmp(value, "full"))
 			mode = BLK_PREALLOC_FULL;
+		else if (!strcmp(value, "metadata"))
+			return error_set(e, -ENOTSUP,
+					 "Unsupported preallocation mode: "
+					 "metadata");
 		else if (strcmp(value, "off"))
 			return error_set(e, -EINVAL,
 					 "Parameter 'preallocation' does not "

@@ -395,9 +395,7 @@ static int take_value(struct convert *c, int ch, char **argv)
 		c->backing_format = optarg;
 		return 0;
 	case 'o':
-		return img_opts_add(&c->opts, optarg)
-			       ? img_error(c->t, "out of memory")
-			       : 0;
+		return img_opts_take(c->t, &c->opts, optarg);
 	case 'l':
 		return img_snapshot_arg(c->t, optarg, &c->in);
 	case 'S':

@@ -97,8 +97,9 @@ static int look_at_backing(struct request *r)
 		blk_unref(b);
 		return 1;
 	}
+	/* A file of odd length is a disk of whole sectors. */
 	if (!r->has_len)
-		r->len = blk_len(b);
+		r->len = (blk_len(b) + 511) & ~511ull;
 	r->has_len = true;
 	blk_unref(b);
 	return 0;
@@ -118,6 +119,49 @@ static const char *find_unknown(const struct request *r,
 	return NULL;
 }
 
+/* A value that is not of its option's type; size: a size was expected. */
+static const char *find_wrong_type(const struct request *r,
+				   const struct blk_format *f, bool *size)
+{
+	for (const struct blk_opt_desc *d = f->opts; d->name; d++) {
+		const char *value = img_opts_find(&r->opts, d->name);
+		uint64_t n;
+
+		*size = !strcmp(d->type, "size");
+		if (!value)
+			continue;
+		if (is_flag(d->type) && strcmp(value, "on") &&
+		    strcmp(value, "off"))
+			return d->name;
+		if (*size && (*value == '-' || img_size_parse(value, &n)))
+			return d->name;
+	}
+	return NULL;
+}
+
+static int check_options(const struct request *r, const struct blk_format *f)
+{
+	const char *key = find_unknown(r, f);
+	bool size;
+
+	if (key)
+		return img_error(r->t, "%s: Invalid parameter '%s'", r->path,
+				 key);
+	key = find_wrong_type(r, f, &size);
+	if (key && size)
+		return img_error(r->t,
+				 "%s: Parameter '%s' expects a non-negative "
+				 "number below 2^64\nOptional suffix k, M, G, "
+				 "T, P or E means kilo-, mega-, giga-, tera-, "
+				 "peta-\nand exabytes, respectively.",
+				 r->path, key);
+	if (key)
+		return img_error(r->t,
+				 "%s: Parameter '%s' expects 'on' or 'off'",
+				 r->path, key);
+	return 0;
+}
+
 static int create(struct request *r)
 {
 	const struct blk_format *f = img_format(r->t, r->path, r->format);
@@ -127,14 +171,18 @@ static int create(struct request *r)
 
 	if (!f)
 		return 1;
-	if (find_unknown(r, f))
-		return img_error(r->t, "%s: Invalid parameter '%s'", r->path,
-				 find_unknown(r, f));
+	if (check_options(r, f))
+		return 1;
+	if (size && r->has_len)
+		return img_error(r->t,
+				 "%s: The image size must be specified only "
+				 "once",
+				 r->path);
 	if (!r->backing)
 		r->backing = img_opts_find(&r->opts, "backing_file");
 	if (!r->backing_format)
 		r->backing_format = img_opts_find(&r->opts, "backing_fmt");
-	if (!r->has_len && size) {
+	if (size) {
 		if (img_image_size(r->t, size, &r->len))
 			return 1;
 		r->has_len = true;
@@ -206,8 +254,7 @@ static int run(struct img_tool *t, int argc, char **argv)
 			r.format = optarg;
 			break;
 		case 'o':
-			if (img_opts_add(&r.opts, optarg))
-				status = img_error(t, "out of memory");
+			status = img_opts_take(t, &r.opts, optarg);
 			break;
 		case 'q':
 			r.quiet = true;

@@ -69,6 +69,9 @@ struct img_opts {
 
 /* Adds what one -o says; doubled commas stand for one. 0 or -errno. */
 int img_opts_add(struct img_opts *o, const char *text);
+/* The same for a list that must not be empty or end with a comma; prints what
+ * is wrong.  The exit status. */
+int img_opts_take(struct img_tool *t, struct img_opts *o, const char *text);
 const char *img_opts_find(const struct img_opts *o, const char *key);
 void img_opts_fini(struct img_opts *o);
 /* What is wrong with the names or types of o's options for format f; e has the

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ui/img/copying.h"
 #include "ui/img/img.h"
 
 struct extent {
@@ -66,8 +67,50 @@ static bool print_extent(struct img_tool *t, const struct extent *x, bool json,
 		 !(x->flags & (BLK_STATUS_ZERO | BLK_STATUS_OFFSET_VALID)));
 }
 
-static int ask(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
+/* What a map is drawn of. */
+struct chart {
+	struct blk *b;
+	int depth; /* of the layer whose cluster size is known, -1: none */
+	uint64_t cluster;
+};
+
+static uint64_t cluster_of(struct chart *c, int depth)
 {
+	struct blk *b = c->b;
+
+	if (c->depth != depth) {
+		for (int i = 0; b && i < depth; i++)
+			b = blk_backing(b);
+		c->cluster = b ? img_cluster_size(b) : 0;
+		c->depth = depth;
+	}
+	return c->cluster;
+}
+
+/* A hole of the file counts when it takes whole clusters: what is missing at
+ * the edges of a cluster that holds data is nobody's news. */
+static void round_hole(struct chart *c, struct extent *x)
+{
+	uint64_t len = cluster_of(c, x->depth), end = x->start + x->len;
+	uint64_t up, down;
+
+	if (!len)
+		return;
+	up = (x->start + len - 1) / len * len;
+	down = end == blk_len(c->b) ? end : end / len * len;
+	if (x->start == up && down > up) {
+		x->len = down - up;
+		return;
+	}
+	x->flags &= ~BLK_STATUS_ZERO;
+	if (up > x->start && up < end)
+		x->len = up - x->start;
+}
+
+static int ask(struct chart *c, uint64_t off, uint64_t len, struct extent *x)
+{
+	struct blk *b = c->b;
+
 	*x = (struct extent){.start = off};
 	x->flags = blk_status_above(b, NULL, off, len, &x->len, &x->map,
 				    &x->file, &x->depth);
@@ -76,12 +119,15 @@ static int ask(struct blk *b, uint64_t off, uint64_t len, struct extent *x)
 	x->present = x->flags & BLK_STATUS_ALLOCATED;
 	if (!(x->flags & BLK_STATUS_OFFSET_VALID))
 		x->file = NULL;
+	if ((x->flags & BLK_STATUS_DATA) && (x->flags & BLK_STATUS_ZERO))
+		round_hole(c, x);
 	return x->len ? 0 : -EIO;
 }
 
 static int map(struct img_tool *t, struct blk *b, uint64_t start, uint64_t max,
 	       bool json)
 {
+	struct chart c = {.b = b, .depth = -1};
 	uint64_t end = blk_len(b);
 	struct extent now, next;
 	int ret = 0;
@@ -94,12 +140,12 @@ static int map(struct img_tool *t, struct blk *b, uint64_t start, uint64_t max,
 		printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to",
 		       "File");
 	if (start < end)
-		ret = ask(b, start, end - start, &now);
+		ret = ask(&c, start, end - start, &now);
 	while (start < end && !ret) {
 		uint64_t at = now.start + now.len;
 
 		if (at < end)
-			ret = ask(b, at, end - at, &next);
+			ret = ask(&c, at, end - at, &next);
 		if (at < end && !ret && is_same(&now, &next)) {
 			now.len += next.len;
 			continue;

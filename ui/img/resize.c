@@ -55,7 +55,6 @@ static int resize(struct img_tool *t, struct request *r, struct blk *b,
 				    "Before performing such an operation, make "
 				    "sure there is no important data there.");
 	}
-	want = (want + 511) & ~511ull;
 	if (blk_truncate(b, want, r->prealloc, r->shrink, &e))
 		return img_error(t, "%s", e.msg);
 	if (!r->quiet)

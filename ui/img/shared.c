@@ -103,6 +103,15 @@ static int add_pair(struct img_opts *o, char *pair)
 	return 0;
 }
 
+int img_opts_take(struct img_tool *t, struct img_opts *o, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (!len || *text == ',' || text[len - 1] == ',')
+		return img_error(t, "Invalid option list: %s", text);
+	return img_opts_add(o, text) ? img_error(t, "out of memory") : 0;
+}
+
 int img_opts_add(struct img_opts *o, const char *text)
 {
 	void *texts = realloc(o->texts, (o->nr_texts + 1) * sizeof(char *));

@@ -28,6 +28,12 @@ static bool has_name(struct blk *b, const struct blk_format *f,
 	return nr > few;
 }
 
+static int say_code(struct img_tool *t, int action, const char *name, int ret)
+{
+	return img_error(t, "Could not %s snapshot '%s': %d (%s)",
+			 verb_of(action), name, ret, strerror(-ret));
+}
+
 static int change(struct img_tool *t, struct blk *b, int action,
 		  const char *name)
 {
@@ -39,15 +45,15 @@ static int change(struct img_tool *t, struct blk *b, int action,
 	int ret;
 
 	if (!f || !f->snapshot)
-		return img_error(t, "Could not %s snapshot '%s': %d (%s)",
-				 verb_of(action), name, -ENOTSUP,
-				 strerror(ENOTSUP));
+		return say_code(t, action, name, -ENOTSUP);
 	if (action == 'd' && !has_name(b, f, name))
 		ret = error_set(&e, -ENOENT, "snapshot not found");
 	else
 		ret = f->snapshot(b, ops[action], name, &e);
 	if (!ret)
 		return 0;
+	if (action == 'c')
+		return say_code(t, action, name, ret);
 	if (action == 'a' && ret == -ENOENT)
 		error_set(&e, ret,
 			  "Failed to load snapshot: No such file or directory");

@@ -43,6 +43,7 @@ const char *io_size_text(double n, char *text)
 	static const char *const units[] = {" EiB", " PiB", " TiB",
 					    " GiB", " MiB", " KiB"};
 	double unit = 1ull << 60;
+	char *end;
 	int i = 0;
 
 	while (i < 6 && n < unit) {
@@ -51,11 +52,12 @@ const char *io_size_text(double n, char *text)
 	}
 	if (i < 6)
 		n /= unit;
-	if (n == (double)(uint64_t)n)
-		snprintf(text, 64, "%" PRIu64 "%s", (uint64_t)n,
-			 i < 6 ? units[i] : " bytes");
-	else
-		snprintf(text, 64, "%.3f%s", n, i < 6 ? units[i] : " bytes");
+	snprintf(text, 64, "%.3f", n);
+	end = strchr(text, '.');
+	/* A fraction that does not show is not written. */
+	if (!strcmp(end, ".000"))
+		*end = 0;
+	strcat(text, i < 6 ? units[i] : " bytes");
 	return text;
 }
 

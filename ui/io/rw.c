@@ -120,9 +120,11 @@ static int parse_write(struct request *r, int argc, char **argv)
 	if (r->zeroes + (r->pattern >= 0) + !!r->source_file > 1)
 		return refuse("Only one of -z, -P, and -s can be specified at "
 			      "the same time");
-	if (r->packed && (r->zeroes || r->fua))
-		return refuse("-c and -z, -f cannot be specified at the same "
+	if (r->fua && (r->packed || r->vm_state))
+		return refuse("-f and -b or -c cannot be specified at the same "
 			      "time");
+	if (r->vm_state && r->zeroes)
+		return refuse("-b and -z cannot be specified at the same time");
 	if (r->vm_state)
 		return refuse(
 			"-b: the state of a machine is not kept in images");

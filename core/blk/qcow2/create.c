@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/blk/ctx.h"
 #include "core/blk/qcow2/options.h"
@@ -74,21 +76,18 @@ static int write_tables(struct blk *file, const struct qcow2_header *h,
 
 /* The file is empty: what is not written reads as zeroes. */
 static int write_image(struct blk *file, struct qcow2_header *h,
-		       struct error *e)
+		       const struct layout *l, struct error *e)
 {
 	bool extended = h->incompat & QCOW2_INCOMPAT_EXTL2;
 	unsigned shift = 2 * h->cluster_bits - (extended ? 4 : 3);
-	struct layout l = {0};
-	int ret = plan(h, &l, e);
+	int ret;
 
-	if (ret)
-		return ret;
-	h->rt_off = l.cluster_len;
-	h->rt_clusters = l.table;
-	h->l1_off = (1 + l.table + l.blocks) * l.cluster_len;
+	h->rt_off = l->cluster_len;
+	h->rt_clusters = l->table;
+	h->l1_off = (1 + l->table + l->blocks) * l->cluster_len;
 	h->nr_l1 = (h->disk_len >> shift) +
 		   !!(h->disk_len & ((1ull << shift) - 1));
-	ret = write_tables(file, h, &l);
+	ret = write_tables(file, h, l);
 	if (!ret)
 		ret = blk_write_zeroes(file, h->l1_off, h->nr_l1 * 8ull, 0);
 	if (ret)
@@ -148,25 +147,40 @@ static int finish_open(struct blk_ctx *ctx, const char *path,
 	return ret;
 }
 
+/* Half an image is of no use to anybody. */
+static void remove_file(const char *path)
+{
+	struct stat st;
+
+	if (!stat(path, &st) && S_ISREG(st.st_mode))
+		unlink(path);
+}
+
 int qcow2_create(struct blk_ctx *ctx, const struct blk_create *create,
 		 struct error *e)
 {
 	struct qcow2_create c;
-	struct blk *file = NULL;
+	struct blk *file;
+	struct layout l = {0};
 	int ret = qcow2_create_parse(create, &c, e);
 
+	if (!ret)
+		ret = plan(&c.h, &l, e);
 	if (!ret && c.h.data_file)
 		ret = make_data_file(ctx, create->path, c.h.data_file, e);
 	if (!ret)
 		ret = blk_make_file(ctx, create->path, 0, BLK_PREALLOC_OFF, e);
-	if (!ret) {
-		file = open_file(ctx, create->path, e);
-		ret = file ? write_image(file, &c.h, e) : -EIO;
-	}
+	if (ret)
+		goto out;
+	file = open_file(ctx, create->path, e);
+	ret = file ? write_image(file, &c.h, &l, e) : -EIO;
 	if (file)
 		blk_unref(file);
 	if (!ret)
 		ret = finish_open(ctx, create->path, &c, e);
+	if (ret)
+		remove_file(create->path);
+out:
 	qcow2_header_fini(&c.h);
 	return ret;
 }

@@ -375,6 +375,19 @@ static int count_new(struct qcow2 *s, uint64_t off, uint64_t end,
 	return 0;
 }
 
+/* [lock] The L2 table for off exists afterwards, and is ours alone: it lies
+ * before the data that it will reach, as people are used to. */
+static int want_l2(struct qcow2 *s, uint64_t off)
+{
+	struct qcow2_slice *slice;
+	unsigned i;
+	int ret = qcow2_l2_for_write(s, off, &slice, &i);
+
+	if (!ret)
+		qcow2_cache_put(slice);
+	return ret;
+}
+
 /* [lock] Where new data for [off, *end) goes; shortens the range. */
 static int place(struct qcow2 *s, uint64_t off, uint64_t *end, struct cow *cow)
 {
@@ -448,9 +461,10 @@ static int write_allocating(struct blk *b, uint64_t off, uint64_t *end,
 		cow.host = cluster_down(s, run->host);
 	} else {
 		ret = count_new(s, off, *end, run, end);
-		if (ret)
-			return ret;
-		ret = place(s, off, end, &cow);
+		if (!ret)
+			ret = want_l2(s, off);
+		if (!ret)
+			ret = place(s, off, end, &cow);
 		if (ret)
 			return ret;
 	}
@@ -562,7 +576,9 @@ static int write_one_packed(struct blk *b, uint64_t off, const uint8_t *packed,
 	int ret;
 
 	lock_range(s, off, &end, true);
-	ret = s->corrupt ? -EIO : qcow2_alloc_bytes(s, len, &host);
+	ret = s->corrupt ? -EIO : want_l2(s, off);
+	if (!ret)
+		ret = qcow2_alloc_bytes(s, len, &host);
 	if (ret) {
 		co_unlock(&s->lock);
 		return ret;
@@ -629,12 +645,23 @@ static int qcow2_writev(struct blk *b, uint64_t off, uint64_t len,
 
 /* ---- zeroes and discards ---- */
 
-/* Zeroes in part of a cluster: by its entry when all the rest reads as zeroes
- * and nothing is stored there, else as data. */
+/* [off, end) in one cluster: whole subclusters, or the cluster. */
+static int zero_units(struct qcow2 *s, uint64_t off, uint64_t end, bool keep)
+{
+	uint64_t base = cluster_down(s, off);
+
+	if (s->nr_sub > 1 && (off > base || end < base + s->cluster_len))
+		return qcow2_zero_subclusters(s, off, end - off);
+	return qcow2_zero_clusters(s, base, s->cluster_len, keep);
+}
+
+/* Zeroes in part of a (sub)cluster: by its entry when all the rest reads as
+ * zeroes and nothing is stored there. */
 static int zero_part(struct blk *b, uint64_t off, uint64_t end)
 {
 	struct qcow2 *s = qcow2_of(b);
-	uint64_t base = cluster_down(s, off), stop = base + s->cluster_len;
+	uint64_t base = off & ~(uint64_t)(s->sub_len - 1);
+	uint64_t stop = base + s->sub_len;
 	struct qcow2_run run;
 	int ret;
 
@@ -649,25 +676,46 @@ static int zero_part(struct blk *b, uint64_t off, uint64_t end)
 			ret = -ENOTSUP;
 	}
 	if (!ret)
-		ret = qcow2_zero_clusters(s, base, s->cluster_len, true);
+		ret = zero_units(s, base, stop, true);
 	co_unlock(&s->lock);
 	return ret;
 }
 
-static int zero_part_or_data(struct blk *b, uint64_t off, uint64_t end,
-			     unsigned flags)
+static int zero_as_data(struct blk *b, uint64_t off, uint64_t end,
+			unsigned flags)
 {
 	struct iovec v = {NULL, end - off};
-	int ret = zero_part(b, off, end);
+	int ret;
 
-	if (ret != -ENOTSUP || flags & BLK_NO_FALLBACK)
-		return ret;
+	if (flags & BLK_NO_FALLBACK)
+		return -ENOTSUP;
 	v.iov_base = calloc(1, end - off);
 	if (!v.iov_base)
 		return -ENOMEM;
 	ret = write_plain(b, off, end - off, &v, 1);
 	free(v.iov_base);
 	return ret;
+}
+
+static int zero_part_or_data(struct blk *b, uint64_t off, uint64_t end,
+			     unsigned flags)
+{
+	int ret = zero_part(b, off, end);
+
+	return ret == -ENOTSUP ? zero_as_data(b, off, end, flags) : ret;
+}
+
+/* The subclusters [off, end) of one cluster. */
+static int zero_some(struct blk *b, uint64_t off, uint64_t end, unsigned flags)
+{
+	struct qcow2 *s = qcow2_of(b);
+	uint64_t stop = end;
+	int ret;
+
+	lock_range(s, off, &stop, true);
+	ret = s->corrupt ? -EIO : qcow2_zero_subclusters(s, off, end - off);
+	co_unlock(&s->lock);
+	return ret == -ENOTSUP ? zero_as_data(b, off, end, flags) : ret;
 }
 
 /* [first, last) are whole clusters, but for the disk's end. */
@@ -694,22 +742,44 @@ static int zero_whole(struct blk *b, uint64_t first, uint64_t last,
 	return ret;
 }
 
+/* [first, last) are whole subclusters, but for the disk's end. */
+static int zero_range(struct blk *b, uint64_t first, uint64_t last,
+		      unsigned flags)
+{
+	struct qcow2 *s = qcow2_of(b);
+	uint64_t up = cluster_up(s, first), down = cluster_down(s, last);
+	int ret = 0;
+
+	if (last == b->len)
+		down = last;
+	if (up > down)
+		return zero_some(b, first, last, flags);
+	if (first < up)
+		ret = zero_some(b, first, up, flags);
+	if (!ret)
+		ret = zero_whole(b, up, down, flags);
+	if (!ret && down < last)
+		ret = zero_some(b, down, last, flags);
+	return ret;
+}
+
 static int qcow2_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
 			      unsigned flags)
 {
 	struct qcow2 *s = qcow2_of(b);
-	uint64_t end = off + len, first = cluster_up(s, off);
-	uint64_t last = end == b->len ? end : cluster_down(s, end);
+	uint64_t end = off + len, mask = s->sub_len - 1;
+	uint64_t first = (off + mask) & ~mask;
+	uint64_t last = end == b->len ? end : end & ~mask;
 	int ret = qcow2_bitmaps_touch(s, off, len);
 
 	if (ret)
 		return ret;
-	if (first >= last)
+	if (first > last)
 		return zero_part_or_data(b, off, end, flags);
 	if (off < first)
 		ret = zero_part_or_data(b, off, first, flags);
-	if (!ret)
-		ret = zero_whole(b, first, last, flags);
+	if (!ret && first < last)
+		ret = zero_range(b, first, last, flags);
 	if (!ret && last < end)
 		ret = zero_part_or_data(b, last, end, flags);
 	return ret;

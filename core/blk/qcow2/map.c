@@ -337,15 +337,37 @@ int qcow2_zero_clusters(struct qcow2 *s, uint64_t off, uint64_t len, bool keep)
 	return for_clusters(s, off, len, zero_one, keep);
 }
 
+int qcow2_zero_subclusters(struct qcow2 *s, uint64_t off, uint64_t len)
+{
+	unsigned first = (off & (s->cluster_len - 1)) / s->sub_len, i;
+	unsigned nr = (len + s->sub_len - 1) / s->sub_len;
+	uint64_t bits = ((1ull << nr) - 1) << first, entry, bitmap;
+	struct qcow2_slice *slice;
+	int ret = qcow2_l2_for_write(s, off, &slice, &i);
+
+	if (ret)
+		return ret;
+	entry = qcow2_entry(s, slice, i);
+	bitmap = (qcow2_bitmap(s, slice, i) & ~bits) | bits << 32;
+	if (entry & QCOW2_COMPRESSED)
+		ret = -ENOTSUP;
+	else
+		qcow2_set_entry(s, slice, i, entry, bitmap);
+	qcow2_cache_put(slice);
+	return ret;
+}
+
 /* Reads as zeroes afterwards unless full, which uncovers the backing file. */
 static int discard_one(struct qcow2 *s, struct qcow2_slice *slice, unsigned i,
 		       bool full)
 {
 	uint64_t entry = qcow2_entry(s, slice, i);
 	uint64_t bitmap = qcow2_bitmap(s, slice, i), new = 0, new_bitmap = 0;
-	bool allocated = entry & ~QCOW2_COPIED || bitmap;
+	bool allocated = entry;
 
-	if (!full && (s->b->backing || allocated)) {
+	if (!full && !s->b->backing && !allocated)
+		return 0;
+	if (!full) {
 		if (is_extended(s))
 			new_bitmap = ALL_ZERO;
 		else if (s->h.version >= 3)

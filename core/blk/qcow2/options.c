@@ -10,6 +10,7 @@
 #include "core/error.h"
 
 const struct blk_opt_desc qcow2_opts[] = {
+	{"encryption", "bool (on/off)", "Encrypt the image (only off)", NULL},
 	{"cluster_size", "size", "qcow2 cluster size", "65536"},
 	{"extended_l2", "bool (on/off)", "Extended L2 tables", "off"},
 	{"preallocation", "str",
@@ -27,6 +28,8 @@ const struct blk_opt_desc qcow2_opts[] = {
 	{"lazy_refcounts", "bool (on/off)", "Postpone refcount updates", "off"},
 	{"refcount_bits", "num", "Width of a reference count entry in bits",
 	 "16"},
+	{"nocow", "bool (on/off)",
+	 "Turn off copy-on-write (valid only on btrfs)", NULL},
 	{NULL, NULL, NULL, NULL},
 };
 
@@ -211,6 +214,8 @@ static int set_option(struct qcow2_create *c, const char *key,
 		return set_refcount_bits(c, value, e);
 	if (!strcmp(key, "size"))
 		return 0; /* the caller's */
+	if (!strcmp(key, "encryption") && !strcmp(value, "off"))
+		return 0;
 	if (!strncmp(key, "encrypt", 7))
 		return error_set(e, -ENOTSUP,
 				 "encrypted images are not supported");
@@ -262,6 +267,10 @@ static int check_together(struct qcow2_create *c, struct error *e)
 		return error_set(e, -EINVAL,
 				 "Backing file and preallocation can only be "
 				 "used at the same time if extended_l2 is on");
+	if (h->backing_format && !h->backing_name)
+		return error_set(e, -EINVAL,
+				 "Backing format cannot be used without "
+				 "backing file");
 	if ((h->autoclear & QCOW2_AUTOCLEAR_RAW_DATA) && !h->data_file)
 		return error_set(e, -EINVAL,
 				 "data-file-raw requires data-file");

@@ -224,6 +224,9 @@ int qcow2_free_entry(struct qcow2 *s, uint64_t entry);
 /* [lock] Entries of clusters [off, off + len) become zeroes (or unallocated);
  * keep: space of their own stays held. */
 int qcow2_zero_clusters(struct qcow2 *s, uint64_t off, uint64_t len, bool keep);
+/* [lock] The same for subclusters of one cluster, extended L2 entries only;
+ * -ENOTSUP for a compressed one. */
+int qcow2_zero_subclusters(struct qcow2 *s, uint64_t off, uint64_t len);
 int qcow2_discard_clusters(struct qcow2 *s, uint64_t off, uint64_t len,
 			   bool full);
 void qcow2_mark_l1(struct qcow2 *s, uint64_t index);
