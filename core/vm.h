@@ -217,7 +217,7 @@ size_t vm_memory_events(struct vm *vm, uint64_t since, struct vm_mem_event *out,
 			size_t max);
 
 struct vm_disk_row {
-	char name[32], path[VM_PATH_LEN], bus[16], cache[16];
+	char name[32], path[VM_PATH_LEN], bus[16], cache[16], aio[16];
 	uint64_t len;
 	bool readonly, cdrom, has_medium, wce;
 	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;

@@ -310,6 +310,8 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 			 cfg->bus == VM_DISK_AHCI ? "ahci" : "virtio");
 		snprintf(row->cache, sizeof(row->cache), "%s",
 			 *cfg->cache ? cfg->cache : "writeback");
+		snprintf(row->aio, sizeof(row->aio), "%s",
+			 *cfg->aio ? cfg->aio : "threads");
 		copy_job(row, disk->drive);
 		pthread_mutex_lock(&vm->lock);
 		memcpy(row->path, disk->path, sizeof(row->path));

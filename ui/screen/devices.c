@@ -474,6 +474,7 @@ static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 		 d->wce ? "on" : "off");
 	line(s, strcmp(d->cache, "unsafe") ? ROLE_TEXT : ROLE_BAD, "Cache",
 	     text);
+	line(s, ROLE_TEXT, "AIO", d->aio);
 	if (*d->job) {
 		snprintf(text, sizeof(text), "%s, %s", d->job, d->job_state);
 		line(s, strcmp(d->job_state, "failed") ? ROLE_TEXT : ROLE_BAD,
