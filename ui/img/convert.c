@@ -21,6 +21,7 @@ struct convert {
 	const char *backing, *backing_format;
 	struct img_opts opts;
 	struct blk *source, *dest;
+	struct blk *single; /* the only source, for its bitmaps */
 	struct img_copy_progress progress;
 	uint64_t sparse, rate;
 	unsigned long nr_requests;
@@ -90,6 +91,9 @@ static int check_options(struct convert *c, int nr_names)
 		c->backing = img_opts_find(&c->opts, "backing_file");
 	if (!c->backing_format)
 		c->backing_format = img_opts_find(&c->opts, "backing_fmt");
+	if (c->bitmaps && nr_names > 2)
+		return img_error(t, "Copying bitmaps only possible with single "
+				    "source");
 	if (c->in.snapshot && nr_names > 2)
 		return img_error(t, "No support for concatenating multiple "
 				    "snapshot");
@@ -114,6 +118,8 @@ static int open_sources(struct convert *c, char **names, unsigned nr)
 			break;
 		n++;
 	}
+	if (n == nr)
+		c->single = images[0];
 	if (n == 1 && nr == 1 && !(blk_len(images[0]) % 512))
 		c->source = images[0];
 	else if (n == nr)
@@ -161,11 +167,6 @@ static int check_create(struct convert *c, const struct blk_format *f)
 	if (c->compress && prealloc && strcmp(prealloc, "off"))
 		return img_error(c->t, "Compression and preallocation not "
 				       "supported at the same time");
-	if (c->bitmaps && raw)
-		return img_error(c->t,
-				 "Format driver '%s' does not support "
-				 "bitmaps",
-				 f->name);
 	return 0;
 }
 
@@ -318,10 +319,16 @@ static int finish(struct convert *c, int argc, char **argv)
 		return status;
 	c->out_path = argv[argc - 1];
 	status = open_sources(c, argv + optind, nr - 1);
+	if (!status && c->bitmaps)
+		status = img_check_bitmaps(c->t, c->single, c->skip_broken);
 	if (!status)
 		status = make_dest(c);
+	if (!status && c->bitmaps)
+		status = img_takes_bitmaps(c->t, c->dest);
 	if (!status)
 		status = copy(c);
+	if (!status && c->bitmaps)
+		status = img_copy_bitmaps(c->t, c->single, c->dest);
 	blk_unref(c->source);
 	ret = blk_unref(c->dest);
 	if (ret && !status)
@@ -450,6 +457,7 @@ const struct img_command img_convert = {
 		 "[-l snapshot] [-S sparse_size] [-r rate_limit] "
 		 "[-m num_coroutines] [-W] [-C] [-c] [-p] [-q] [-n] "
 		 "[--image-opts] [--target-image-opts] [--target-is-zero] "
-		 "[--salvage] filename [filename2 [...]] output_filename",
+		 "[--bitmaps [--skip-broken-bitmaps]] [--salvage] filename "
+		 "[filename2 [...]] output_filename",
 	.run = run,
 };

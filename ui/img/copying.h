@@ -20,6 +20,12 @@ int img_snapshot_arg(struct img_tool *t, const char *text,
 /* As img_open, with the words for a snapshot that isn't there. */
 struct blk *img_open_snapshot(struct img_tool *t, const struct img_source *s);
 
+/* For `convert --bitmaps`, each 0 or the exit status: are the bitmaps of source
+ * fit to be copied, can dest keep some, the copying of those that are fit. */
+int img_check_bitmaps(struct img_tool *t, struct blk *source, bool skip_broken);
+int img_takes_bitmaps(struct img_tool *t, struct blk *dest);
+int img_copy_bitmaps(struct img_tool *t, struct blk *source, struct blk *dest);
+
 /* Cluster size of an image in bytes; 0 when its format has none. */
 uint64_t img_cluster_size(struct blk *b);
 

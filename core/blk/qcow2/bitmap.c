@@ -136,35 +136,43 @@ static int add(struct qcow2 *s, const struct blk_bitmap_op *op, struct error *e)
 
 /* ---- remove ---- */
 
-static int remove_one(struct qcow2 *s, struct qcow2_bitmap *m, struct error *e)
+int qcow2_bitmap_forget(struct qcow2 *s, struct qcow2_bitmap *m,
+			struct error *e)
 {
-	struct qcow2_bitmap **list, **old = s->bitmaps.list;
-	uint64_t *table = NULL;
+	struct qcow2_bitmap **list = copy_list(s), **old = s->bitmaps.list;
 	uint32_t n = 0;
-	int ret = qcow2_bitmap_read_table(s, m, &table, e);
+	int ret;
 
-	if (ret)
-		return ret;
-	list = copy_list(s);
-	if (!list) {
-		free(table);
+	if (!list)
 		return error_set(e, -ENOMEM, "no memory for bitmaps");
-	}
 	for (uint32_t i = 0; i < s->bitmaps.nr; i++)
 		if (s->bitmaps.list[i] != m)
 			list[n++] = s->bitmaps.list[i];
 	ret = qcow2_bitmaps_replace(s, list, n, e);
 	if (ret) {
 		free(list);
-	} else {
-		free(old);
-		ret = qcow2_bitmap_free_clusters(s, table, m->nr_table,
-						 m->table_off);
+		return ret;
+	}
+	free(old);
+	qcow2_bitmap_end_live(s, m);
+	qcow2_bitmap_unload(s, m);
+	qcow2_bitmap_free(m);
+	return 0;
+}
+
+static int remove_one(struct qcow2 *s, struct qcow2_bitmap *m, struct error *e)
+{
+	uint64_t *table, table_off = m->table_off;
+	uint32_t nr = m->nr_table;
+	int ret = qcow2_bitmap_read_table(s, m, &table, e);
+
+	if (ret)
+		return ret;
+	ret = qcow2_bitmap_forget(s, m, e);
+	if (!ret) {
+		ret = qcow2_bitmap_free_clusters(s, table, nr, table_off);
 		if (ret)
 			error_errno(e, -ret, "Could not free its clusters");
-		qcow2_bitmap_end_live(s, m);
-		qcow2_bitmap_unload(s, m);
-		qcow2_bitmap_free(m);
 	}
 	free(table);
 	return ret;

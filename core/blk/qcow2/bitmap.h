@@ -99,6 +99,9 @@ int qcow2_bitmaps_resize_end(struct qcow2 *s, struct error *e);
 
 /* ---- bitmap.c ---- */
 
+/* [lock] Takes m out of the directory; what it holds is not freed. */
+int qcow2_bitmap_forget(struct qcow2 *s, struct qcow2_bitmap *m,
+			struct error *e);
 /* The slot of struct blk_format. */
 int qcow2_bitmap_change(struct blk *b, const struct blk_bitmap_op *op,
 			struct error *e);

@@ -229,6 +229,11 @@ int qcow2_bitmaps_record(struct qcow2 *s, uint64_t off, uint64_t len)
 		ret = qcow2_bitmaps_mark(s);
 		co_unlock(&s->lock);
 	}
+	/* What the disk's end cuts off is not recorded. */
+	if (off >= s->h.disk_len)
+		return ret;
+	if (len > s->h.disk_len - off)
+		len = s->h.disk_len - off;
 	for (uint32_t i = 0; i < s->bitmaps.nr_live && !ret && len; i++) {
 		const struct qcow2_bitmap *m = s->bitmaps.live[i];
 

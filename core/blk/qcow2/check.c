@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/qcow2/bitmap.h"
 #include "core/error.h"
 
 /* 512 MiB of counts: an image file of 8 TiB with the usual clusters. */
@@ -187,43 +188,71 @@ static int count_l1(struct checker *c, uint64_t off, uint64_t nr, bool active)
 static int count_bitmaps(struct checker *c)
 {
 	struct qcow2 *s = c->s;
-	uint64_t len = s->h.bitmaps.dir_len, at = 0;
-	uint8_t *dir;
-	int ret;
+	struct error e = {0};
+	uint64_t *table;
 
 	if (!s->h.bitmaps.nr)
 		return 0;
-	count(c, s->h.bitmaps.dir_off, len);
-	dir = malloc(len + 1);
-	if (!dir)
-		return -ENOMEM;
-	ret = blk_read(s->b->file, s->h.bitmaps.dir_off, dir, len);
-	while (!ret && at + 24 <= len) {
-		uint64_t off, *table = NULL;
-		uint32_t nr, extra;
-		uint16_t name;
+	if (s->bitmaps.why) {
+		say(c, "ERROR bitmaps: %s", s->bitmaps.why);
+		c->out->corruptions++;
+		return 0;
+	}
+	count(c, s->h.bitmaps.dir_off, s->h.bitmaps.dir_len);
+	for (uint32_t i = 0; i < s->bitmaps.nr; i++) {
+		const struct qcow2_bitmap *m = s->bitmaps.list[i];
 
-		memcpy(&off, dir + at, 8);
-		memcpy(&nr, dir + at + 8, 4);
-		memcpy(&name, dir + at + 18, 2);
-		memcpy(&extra, dir + at + 20, 4);
-		off = be64toh(off);
-		nr = be32toh(nr);
-		at += (24 + (uint64_t)be32toh(extra) + be16toh(name) + 7) &
-		      ~7ull;
-		if (nr > QCOW2_MAX_RT_LEN || off > INT64_MAX / 2) {
+		count(c, m->table_off, m->nr_table * 8ull);
+		if (qcow2_bitmap_read_table(s, m, &table, &e)) {
+			say(c, "ERROR %s", e.msg);
 			c->out->corruptions++;
-			break;
+			continue;
 		}
-		count(c, off, nr * 8ull);
-		ret = qcow2_read_table(s, off, nr, &table);
-		for (uint32_t i = 0; i < nr && !ret; i++)
-			if (table[i] & QCOW2_OFFSET_MASK)
-				count(c, table[i] & QCOW2_OFFSET_MASK,
+		for (uint32_t k = 0; k < m->nr_table; k++)
+			if (table[k] & QCOW2_OFFSET_MASK)
+				count(c, table[k] & QCOW2_OFFSET_MASK,
 				      s->cluster_len);
 		free(table);
 	}
-	free(dir);
+	return 0;
+}
+
+/* A directory that is wrong goes first: only the header changes. */
+static int mend_directory(struct checker *c, struct error *e)
+{
+	struct qcow2 *s = c->s;
+
+	if (!(c->fix & BLK_REPAIR_ERRORS) || !s->bitmaps.why)
+		return 0;
+	say(c, "Repairing bitmaps: %s", s->bitmaps.why);
+	c->out->corruptions_fixed++;
+	return qcow2_bitmaps_drop(s, e);
+}
+
+/* With true refcounts: bitmaps with wrong tables are removed; their data was
+ * found as leaks. */
+static int mend_tables(struct checker *c, struct error *e)
+{
+	struct qcow2 *s = c->s;
+	int ret = 0;
+
+	if (!(c->fix & BLK_REPAIR_ERRORS))
+		return 0;
+	for (uint32_t i = s->bitmaps.nr; i-- > 0 && !ret;) {
+		struct qcow2_bitmap *m = s->bitmaps.list[i];
+		uint64_t *table, off = m->table_off, len = m->nr_table * 8ull;
+		struct error why = {0};
+
+		if (!qcow2_bitmap_read_table(s, m, &table, &why)) {
+			free(table);
+			continue;
+		}
+		say(c, "Repairing %s", why.msg);
+		c->out->corruptions_fixed++;
+		ret = qcow2_bitmap_forget(s, m, e);
+		if (!ret)
+			ret = qcow2_free_later(s, off, len);
+	}
 	return ret;
 }
 
@@ -575,6 +604,8 @@ static int run(struct checker *c, struct error *e)
 		ret = compare(c, c->fix);
 	}
 	if (!ret && c->fix)
+		ret = mend_tables(c, e);
+	if (!ret && c->fix)
 		ret = qcow2_write_meta(c->s, true);
 	if (!ret && !(c->rebuild && !c->fix && c->out->check_errors))
 		ret = check_copied(c);
@@ -596,6 +627,8 @@ int qcow2_check(struct blk *b, unsigned repair, struct blk_check *out,
 	out->total_clusters =
 		(b->len + s->cluster_len - 1) >> s->h.cluster_bits;
 	ret = b->write ? qcow2_write_meta(s, true) : 0;
+	if (!ret && repair)
+		ret = mend_directory(&c, e);
 	if (!ret)
 		ret = run(&c, e);
 	out->end_offset = c.highest << s->h.cluster_bits;

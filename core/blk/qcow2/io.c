@@ -763,17 +763,14 @@ static int zero_range(struct blk *b, uint64_t first, uint64_t last,
 	return ret;
 }
 
-static int qcow2_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
-			      unsigned flags)
+int qcow2_zero_range(struct blk *b, uint64_t off, uint64_t len, unsigned flags)
 {
 	struct qcow2 *s = qcow2_of(b);
 	uint64_t end = off + len, mask = s->sub_len - 1;
 	uint64_t first = (off + mask) & ~mask;
 	uint64_t last = end == b->len ? end : end & ~mask;
-	int ret = qcow2_bitmaps_touch(s, off, len);
+	int ret = 0;
 
-	if (ret)
-		return ret;
 	if (first > last)
 		return zero_part_or_data(b, off, end, flags);
 	if (off < first)
@@ -783,6 +780,14 @@ static int qcow2_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
 	if (!ret && last < end)
 		ret = zero_part_or_data(b, last, end, flags);
 	return ret;
+}
+
+static int qcow2_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
+			      unsigned flags)
+{
+	int ret = qcow2_bitmaps_touch(qcow2_of(b), off, len);
+
+	return ret ? ret : qcow2_zero_range(b, off, len, flags);
 }
 
 static int qcow2_discard(struct blk *b, uint64_t off, uint64_t len)

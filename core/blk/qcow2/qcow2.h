@@ -240,6 +240,9 @@ int qcow2_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 /* ---- io.c ---- */
 
 extern const struct blk_driver blk_qcow2_driver;
+/* Writes zeroes that no bitmap records: the guest does not see a change.  Takes
+ * the lock; the range may reach past the disk's end in its last cluster. */
+int qcow2_zero_range(struct blk *b, uint64_t off, uint64_t len, unsigned flags);
 /* Metadata on stable storage; the flush of a node. */
 int qcow2_flush(struct blk *b);
 

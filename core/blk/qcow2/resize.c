@@ -98,7 +98,7 @@ static int clear(struct blk *b, uint64_t off, uint64_t end)
 	ret = shows_data(b, off, end, &shows);
 	if (ret || !shows)
 		return ret;
-	ret = b->drv->write_zeroes(b, off, end - off, 0);
+	ret = qcow2_zero_range(b, off, end - off, 0);
 	/* Version 2 hides whole clusters of the backing file by data only. */
 	return ret == -ENOTSUP ? blk_write_zeroes(b, off, end - off, 0) : ret;
 }
