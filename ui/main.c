@@ -10,7 +10,7 @@
 
 static const struct command *const commands[] = {
 	&command_run,	  &command_demo, &command_attach, &command_list,
-	&command_command, &command_img,	 &command_io,
+	&command_command, &command_img,	 &command_io,	  &command_nbd,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))

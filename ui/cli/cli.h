@@ -22,7 +22,7 @@ struct command {
 };
 
 extern const struct command command_run, command_demo, command_attach,
-	command_list, command_command, command_img, command_io;
+	command_list, command_command, command_img, command_io, command_nbd;
 
 /* What `run` was asked for. */
 struct run_options {

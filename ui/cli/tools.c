@@ -2,6 +2,7 @@
 #include "ui/cli/cli.h"
 #include "ui/img/img.h"
 #include "ui/io/io.h"
+#include "ui/nbd/nbd.h"
 
 static int run_img(int argc, char **argv)
 {
@@ -26,5 +27,18 @@ const struct command command_io = {
 	.args = "[OPTION...] [-c COMMAND]... [FILE]",
 	.summary = "reads, writes and examines a disk image by commands",
 	.run = run_io,
+	.help = "",
+};
+
+static int run_nbd(int argc, char **argv)
+{
+	return nbd_main("binnacle nbd", argc, argv);
+}
+
+const struct command command_nbd = {
+	.name = "nbd",
+	.args = "[OPTION...] FILE",
+	.summary = "serves a disk image to other programs over NBD",
+	.run = run_nbd,
 	.help = "",
 };
