@@ -52,8 +52,9 @@ struct blk_options {
 	bool no_lock;	 /* -U: skip image locking */
 	bool check;	 /* open even when marked corrupt, to repair */
 	enum blk_aio aio;
-	bool discard_unmap; /* discard=unmap */
-	bool detect_zeroes;
+	bool discard_unmap;   /* discard=unmap */
+	bool detect_zeroes;   /* writes of zeroes make no data */
+	bool zeroes_unmap;    /* ... and give up space (needs discard_unmap) */
 	uint64_t cache_len;   /* metadata budget in bytes, 0: default */
 	const char *snapshot; /* internal snapshot to read, NULL: none */
 	/* Filters to put in, the uppermost first (filter/filter.h). */

@@ -244,17 +244,32 @@ static int read_piece(struct lane *l, const struct piece *p)
 	return ret ? fail(k, ret, "reading", p->off) : 0;
 }
 
+/* Zeroes that take their space, whatever the format makes of zeroes. */
+static int write_zero_data(struct copier *k, uint64_t off, uint64_t len)
+{
+	size_t part = min_u64(len, 1u << 20);
+	void *buf = calloc(1, part);
+	int ret = buf ? 0 : -ENOMEM;
+
+	for (uint64_t n; len && !ret; off += n, len -= n) {
+		n = min_u64(len, part);
+		ret = blk_write(k->c->dest, off, buf, n, 0);
+	}
+	free(buf);
+	return ret ? fail(k, ret, "writing", off) : 0;
+}
+
 static int write_zeroes(struct copier *k, uint64_t off, uint64_t len)
 {
 	const struct blk_copy *c = k->c;
-	unsigned flags = c->sparse ? BLK_MAY_UNMAP : 0;
 	int ret;
 
-	if (off >= c->zero_from && c->sparse)
+	if (!c->sparse)
+		return write_zero_data(k, off, len);
+	if (off >= c->zero_from)
 		return 0;
-	if (off < c->zero_from && c->sparse)
-		len = min_u64(len, c->zero_from - off);
-	ret = blk_write_zeroes(c->dest, off, len, flags);
+	len = min_u64(len, c->zero_from - off);
+	ret = blk_write_zeroes(c->dest, off, len, BLK_MAY_UNMAP);
 	return ret ? fail(k, ret, "writing", off) : 0;
 }
 

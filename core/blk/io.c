@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/copy.h"
 #include "core/blk/driver.h"
 #include "core/blk/iov.h"
 #include "core/error.h"
@@ -232,6 +233,20 @@ static int finish_write(struct blk *b, int ret, unsigned flags)
 	return ret;
 }
 
+/* Asked for with the image: the node that people write to looks, those below
+ * it don't. */
+static bool is_zero_write(struct blk *b, const struct iovec *iov, int nr,
+			  unsigned flags)
+{
+	if (!b->options.detect_zeroes || b->is_protocol ||
+	    (flags & BLK_COMPRESSED))
+		return false;
+	for (int i = 0; i < nr; i++)
+		if (!blk_is_zero(iov[i].iov_base, iov[i].iov_len))
+			return false;
+	return true;
+}
+
 int blk_writev(struct blk *b, uint64_t off, uint64_t len,
 	       const struct iovec *iov, int nr_iov, unsigned flags)
 {
@@ -240,6 +255,10 @@ int blk_writev(struct blk *b, uint64_t off, uint64_t len,
 
 	if (ret || !len)
 		return ret;
+	if (is_zero_write(b, iov, nr_iov, flags))
+		return blk_write_zeroes(
+			b, off, len,
+			flags | (b->options.zeroes_unmap ? BLK_MAY_UNMAP : 0));
 	blk_request_begin(b);
 	track(b, &r, off, len);
 	if ((off | len) & (b->align - 1))

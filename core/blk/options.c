@@ -112,8 +112,11 @@ static int set_key(struct blk_options *o, const char *name, const char *value,
 		return 0;
 	}
 	if (!strcmp(name, "detect-zeroes")) {
-		o->detect_zeroes = strcmp(value, "off") != 0;
-		return 0;
+		o->zeroes_unmap = !strcmp(value, "unmap");
+		o->detect_zeroes = o->zeroes_unmap || !strcmp(value, "on");
+		return o->detect_zeroes || !strcmp(value, "off")
+			       ? 0
+			       : bad_value(e, name, value);
 	}
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		void *field = (char *)o + keys[i].at;
@@ -428,7 +431,7 @@ int blk_options_parse(const char *text, bool image_opts,
 
 	*out = (struct blk_options){0};
 	if (!image_opts && strncmp(text, "json:", 5)) {
-		out->path = strdup(text);
+		out->path = strdup(strncmp(text, "file:", 5) ? text : text + 5);
 		return out->path ? 0 : error_set(e, -ENOMEM, "no memory");
 	}
 	p = calloc(1, sizeof(*p));

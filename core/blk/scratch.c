@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "core/blk/driver.h"
 #include "core/blk/format.h"
 #include "core/error.h"
 
@@ -39,4 +40,27 @@ int blk_scratch_create(struct blk_ctx *ctx, uint64_t len,
 		return fd;
 	close(fd);
 	return ret;
+}
+
+struct blk *blk_scratch_over(struct blk *base, struct error *e)
+{
+	char path[BLK_SCRATCH_PATH];
+	int fd = blk_scratch_create(base->ctx, base->len, path, e);
+	struct blk_options o = {.path = path,
+				.format = "qcow2",
+				.write = true,
+				.no_flush = true,
+				.no_backing = true,
+				.discard_unmap = true};
+	struct blk *b = NULL;
+
+	if (fd >= 0) {
+		b = blk_open(base->ctx, &o, e);
+		close(fd);
+	}
+	if (b)
+		b->backing = base;
+	else
+		blk_unref(base);
+	return b;
 }

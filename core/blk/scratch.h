@@ -14,4 +14,8 @@
 int blk_scratch_create(struct blk_ctx *ctx, uint64_t len,
 		       char path[BLK_SCRATCH_PATH], struct error *e);
 
+/* A node that reads as base, whose reference it takes (also when it fails),
+ * and keeps to itself what is written. */
+struct blk *blk_scratch_over(struct blk *base, struct error *e);
+
 #endif

@@ -28,7 +28,8 @@ struct checker {
 	unsigned fix;
 	uint32_t *refs; /* for each host cluster: references found */
 	uint64_t nr;
-	bool rebuild; /* the refcount structures can't be mended in place */
+	uint64_t beyond; /* corruptions that no refcount mends */
+	bool rebuild;	 /* the refcount structures can't be mended in place */
 	uint64_t highest;
 };
 
@@ -389,7 +390,11 @@ static int compare(struct checker *c, unsigned fix)
 static int check_copied(struct checker *c)
 {
 	struct qcow2 *s = c->s;
-	bool fix = c->fix & BLK_REPAIR_ERRORS;
+	/* With every leak gone and nothing else wrong, flags are as harmless to
+	 * set right. */
+	bool fix = c->fix & BLK_REPAIR_ERRORS ||
+		   (c->fix && !c->out->check_errors && !c->out->corruptions &&
+		    !c->out->leaks);
 	uint64_t *fixed = &c->out->corruptions_fixed, refs, nr = 0;
 	uint64_t *table = malloc(s->cluster_len);
 	int ret = table ? 0 : -ENOMEM;
@@ -551,6 +556,7 @@ static int count_and_compare(struct checker *c, struct error *e)
 	if (!c->refs)
 		return error_set(e, -ENOMEM, "no memory to check the image");
 	ret = count_all(c, true);
+	c->beyond = c->out->corruptions;
 	if (!ret)
 		ret = compare(c, 0);
 	if (ret)
@@ -575,8 +581,8 @@ static int repair_structures(struct checker *c, struct error *e)
 		ret = rebuild(c, e);
 	if (!ret)
 		ret = qcow2_write_meta(c->s, true);
-	c->out->corruptions_fixed += c->out->corruptions;
-	c->out->corruptions = 0;
+	c->out->corruptions_fixed += c->out->corruptions - c->beyond;
+	c->out->corruptions = c->beyond;
 	c->out->leaks_fixed += c->out->leaks;
 	c->out->leaks = 0;
 	return ret;
@@ -600,7 +606,8 @@ static int run(struct checker *c, struct error *e)
 		ret = repair_structures(c, e);
 	} else if (!ret && c->fix) {
 		/* Compared again, this time mending what differs. */
-		c->out->leaks = c->out->corruptions = 0;
+		c->out->leaks = 0;
+		c->out->corruptions = c->beyond;
 		ret = compare(c, c->fix);
 	}
 	if (!ret && c->fix)

@@ -90,7 +90,7 @@ static int take_names(struct qcow2 *s, struct error *e)
 		return error_set(e, -EINVAL,
 				 "the image does not name its data file");
 	b->data_file = blk_open_named(b, s->h.data_file, "file", b->write, e);
-	return b->data_file ? 0 : error_prefix(e, -EIO, "'%s'", b->name);
+	return b->data_file ? 0 : -EIO;
 }
 
 static int check_writable(struct qcow2 *s, bool check, struct error *e)
