@@ -41,13 +41,13 @@ static void print_json(struct blk *b, const struct blk_check *c)
 	add(o, "corruptions-fixed", c->corruptions_fixed, false);
 	add(o, "check-errors", c->check_errors, true);
 	add(o, "leaks-fixed", c->leaks_fixed, false);
+	add(o, "leaks", c->leaks, false);
 	add(o, "allocated-clusters", c->allocated, false);
 	json_object_object_add(o, "filename",
 			       json_object_new_string(blk_name(b)));
 	json_object_object_add(o, "format",
 			       json_object_new_string(blk_format(b)));
 	add(o, "fragmented-clusters", c->fragmented, false);
-	add(o, "leaks", c->leaks, false);
 	img_json_print(o);
 	json_object_put(o);
 }
@@ -135,7 +135,6 @@ static int check(struct img_tool *t, const struct request *r, struct blk *b)
 			       "    %" PRIu64 " corruptions\n\nDouble checking "
 			       "the fixed image now...\n",
 			       leaks_fixed, fixed);
-		fflush(stdout);
 		ret = once(t, r, b, 0, &c);
 		if (ret)
 			return ret;
@@ -160,6 +159,7 @@ static int run(struct img_tool *t, int argc, char **argv)
 		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
 		{"force-share", no_argument, NULL, 'U'},
 		{0}};
+	struct blk_options unused = {0};
 	struct request r = {.source = {.no_backing = true, .check = true}};
 	struct blk *b;
 	int c;
@@ -183,6 +183,11 @@ static int run(struct img_tool *t, int argc, char **argv)
 			break;
 		case 'T':
 			r.source.cache = optarg;
+			if (!img_cache_mode(optarg, &unused))
+				return img_error(t,
+						 "Invalid source cache option: "
+						 "%s",
+						 optarg);
 			break;
 		case 'q':
 			r.quiet = true;

@@ -31,8 +31,10 @@ struct convert {
 
 static bool parse_sparse(struct convert *c, const char *text)
 {
-	if (!img_size_parse(text, &c->sparse) && !(c->sparse % 512) &&
-	    c->sparse <= SPARSE_MAX) {
+	if (!img_size_arg(c->t, "buffer size for sparse output", text,
+			  &c->sparse))
+		return false;
+	if (!(c->sparse % 512) && c->sparse <= SPARSE_MAX) {
 		c->has_sparse = true;
 		return true;
 	}

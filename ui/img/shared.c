@@ -273,6 +273,12 @@ struct blk *img_try_open(struct img_tool *t, const struct img_source *s,
 
 	if (blk_options_parse(s->path, s->image_opts, &parsed, e))
 		goto out;
+	if (s->share && s->write) {
+		error_set(e, -EINVAL,
+			  "force-share=on can only be used with read-only "
+			  "images");
+		goto out;
+	}
 	o = parsed;
 	if (s->format)
 		o.format = s->format;

@@ -91,6 +91,7 @@ static int parse(struct background *r, int argc, char **argv)
 			r->zeroes = true;
 			break;
 		default:
+			io_print_usage(io_find(argv[0]));
 			return -EINVAL;
 		}
 	}
@@ -147,6 +148,8 @@ static int start(struct io *io, bool write, int argc, char **argv)
 			       r->report.len);
 		ret = r->buf ? 0 : -ENOMEM;
 	}
+	if (!ret && !write)
+		ret = io_copy_up(io, r->report.off, r->report.len);
 	r->report.start_ns = loop_now_ns();
 	io->nr_aio++;
 	if (!ret)

@@ -43,15 +43,23 @@ static int truncate_f(struct io *io, int argc, char **argv)
 		for (i = 0; c == 'm' && i < 4; i++)
 			if (!strcmp(modes[i], optarg))
 				break;
-		if (c != 'm' || i == 4) {
-			img_error(&io->tool, "Invalid parameter '%s'",
-				  c == 'm' ? optarg : argv[optind - 1]);
+		if (c != 'm') {
+			io_print_usage(io_find(argv[0]));
+			return -EINVAL;
+		}
+		if (i == 4) {
+			img_error(&io->tool, "Invalid preallocation mode '%s'",
+				  optarg);
 			return -EINVAL;
 		}
 		mode = i;
 	}
-	if (optind != argc - 1 || !io_number(argv[optind], &len))
+	if (optind >= argc || !io_number(argv[optind], &len))
 		return -EINVAL;
+	if (!blk_writable(io->b)) {
+		img_error(&io->tool, "Block node is read-only");
+		return -EPERM;
+	}
 	ret = blk_truncate(io->b, len, mode, true, &e);
 	if (ret)
 		img_error(&io->tool, "%s", e.msg);
@@ -78,6 +86,10 @@ static int alloc_f(struct io *io, int argc, char **argv)
 	if (!io_number(argv[1], &off) ||
 	    (argc > 2 && !io_number(argv[2], &len)))
 		return -EINVAL;
+	if (off >= blk_len(io->b))
+		len = 0;
+	else if (len > blk_len(io->b) - off)
+		len = blk_len(io->b) - off;
 	for (at = off; at < off + len; at += n) {
 		int ret = is_allocated(io, at, off + len - at, &n);
 
@@ -183,16 +195,37 @@ static int cache_f(struct io *io, int argc, char **argv)
 	return 0;
 }
 
+/* Options and a path as one list, in which the path's commas are doubled. */
+static char *join_options(const char *options, const char *path)
+{
+	static const char key[] = ",file.filename=";
+	char *text = malloc(strlen(options) + sizeof(key) + 2 * strlen(path));
+	char *to;
+
+	if (!text)
+		return NULL;
+	to = text + sprintf(text, "%s%s", options, key);
+	for (; *path; path++) {
+		if (*path == ',')
+			*to++ = ',';
+		*to++ = *path;
+	}
+	*to = 0;
+	return text;
+}
+
 static int open_f(struct io *io, int argc, char **argv)
 {
 	struct img_source s = {.write = true, .discard = true};
 	const char *cache = NULL;
+	char *text = NULL;
 	int c, ret;
 
 	if (io->b) {
 		img_error(&io->tool, "file open already, try 'help close'");
 		return -EBUSY;
 	}
+	io->temporary = io->copy_on_read = false;
 	while ((c = getopt(argc, argv, "snCro:kt:d:U")) != -1) {
 		switch (c) {
 		case 'n':
@@ -200,6 +233,12 @@ static int open_f(struct io *io, int argc, char **argv)
 			break;
 		case 'r':
 			s.write = false;
+			break;
+		case 's':
+			io->temporary = true;
+			break;
+		case 'C':
+			io->copy_on_read = true;
 			break;
 		case 'k':
 			s.aio = BLK_AIO_NATIVE;
@@ -219,11 +258,13 @@ static int open_f(struct io *io, int argc, char **argv)
 			s.share = true;
 			break;
 		default:
-			img_error(&io->tool, "option -%c is not supported", c);
+			io_print_usage(io_find("open"));
 			return -EINVAL;
 		}
 	}
-	if (optind == argc - 1 && !s.path)
+	if (optind == argc - 1 && s.path)
+		s.path = text = join_options(s.path, argv[optind]);
+	else if (optind == argc - 1)
 		s.path = argv[optind];
 	if (!s.path) {
 		io_print_usage(io_find("open"));
@@ -236,6 +277,7 @@ static int open_f(struct io *io, int argc, char **argv)
 	ret = io_open(io);
 	/* These words are the command line's. */
 	io->source.path = io->source.cache = NULL;
+	free(text);
 	return ret;
 }
 
@@ -295,7 +337,7 @@ static int sleep_f(struct io *io, int argc, char **argv)
 
 	(void)argc;
 	if (*end || ms > 1000000000) {
-		printf("%s is not a valid argument to sleep\n", argv[1]);
+		printf("%s is not a valid number\n", argv[1]);
 		return -EINVAL;
 	}
 	fflush(stdout);

@@ -13,6 +13,7 @@
 
 #include "core/blk/co.h"
 #include "core/blk/options.h"
+#include "core/blk/scratch.h"
 #include "core/log.h"
 #include "core/loop.h"
 
@@ -161,7 +162,17 @@ int io_open(struct io *io)
 {
 	struct error e = {0};
 
-	io->b = img_try_open(&io->tool, &io->source, &e);
+	if (io->copy_on_read && !io->source.write) {
+		error_set(&e, -EINVAL,
+			  "Can't use copy-on-read on read-only device");
+	} else {
+		struct img_source s = io->source;
+
+		s.write = s.write && !io->temporary;
+		io->b = img_try_open(&io->tool, &s, &e);
+		if (io->b && io->temporary && io->source.write)
+			io->b = blk_scratch_over(io->b, &e);
+	}
 	if (io->b)
 		return 0;
 	img_error(&io->tool, "can't open%s %s: %s",
@@ -355,7 +366,10 @@ static void print_help(const char *program)
 	       "                       from the given string\n"
 	       "  -f, --format FMT     specifies the block driver to use\n"
 	       "  -r, --read-only      export read-only\n"
+	       "  -s, --snapshot       keep the image as it is; what is "
+	       "written is forgotten\n"
 	       "  -n, --nocache        disable host cache, short for -t none\n"
+	       "  -C, --copy-on-read   write what is read into the image\n"
 	       "  -m, --misalign       misalign allocations for O_DIRECT\n"
 	       "  -k, --native-aio     use kernel AIO implementation\n"
 	       "  -i, --aio=MODE       use AIO mode (threads, native or "
@@ -406,6 +420,7 @@ static bool set_aio(struct io *io, const char *name)
 /* False: *status is the exit status. */
 static bool take_option(struct session *s, int c, int *status)
 {
+	struct blk_options unused = {0};
 	struct io *io = s->io;
 
 	*status = 0;
@@ -424,7 +439,11 @@ static bool take_option(struct session *s, int c, int *status)
 		return true;
 	case 't':
 		io_set_cache(io, optarg);
-		return true;
+		*status = 1;
+		if (img_cache_mode(optarg, &unused))
+			return true;
+		img_error(&io->tool, "Invalid cache option: %s", optarg);
+		return false;
 	case 'm':
 		io->misalign = true;
 		return true;
@@ -453,7 +472,11 @@ static bool take_option(struct session *s, int c, int *status)
 		printf("%s version %s\n", io->tool.program, BINNACLE_VERSION);
 		return false;
 	case 's':
+		io->temporary = true;
+		return true;
 	case 'C':
+		io->copy_on_read = true;
+		return true;
 	case 'T':
 	case OPT_OBJECT:
 		*status = img_error(&io->tool, "option -%c is not supported",

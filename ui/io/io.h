@@ -17,6 +17,8 @@ struct io {
 	struct blk *b;		  /* NULL: none open */
 	bool writethrough; /* each write is made stable: unless -t or -n */
 	bool misalign, quit;
+	bool temporary;	   /* -s: what is written is forgotten */
+	bool copy_on_read; /* -C */
 	unsigned nr_aio;   /* requests in the background */
 	struct co *waiter; /* for nr_aio to become 0 */
 };
@@ -45,6 +47,10 @@ int io_open(struct io *io);
 /* Waits for the background, then closes: 0 or -errno of the last flush. */
 int io_close(struct io *io);
 void io_wait_aio(struct io *io);
+
+/* With -C: what is below a range that will be read comes up into the image;
+ * waits for the background. 0 or -errno. */
+int io_copy_up(struct io *io, uint64_t off, uint64_t len);
 
 /* "64 KiB", "1.500 MiB", "512 bytes"; text has room for 64 bytes. */
 const char *io_size_text(double n, char *text);

@@ -19,7 +19,7 @@ struct request {
 	int pattern;		  /* -1: none */
 	uint64_t skip, check_len; /* of the part that is verified */
 	bool has_check_len, quiet, verbose;
-	bool zeroes, unmap, packed, fua, no_fallback, vm_state;
+	bool write, zeroes, unmap, packed, fua, no_fallback, vm_state;
 	const char *source_file;
 	uint8_t *buf;
 };
@@ -64,6 +64,7 @@ static int parse_read(struct request *r, int argc, char **argv)
 			r->verbose = true;
 			break;
 		default:
+			io_print_usage(io_find(argv[0]));
 			return -EINVAL;
 		}
 	}
@@ -110,6 +111,7 @@ static int parse_write(struct request *r, int argc, char **argv)
 			r->zeroes = true;
 			break;
 		default:
+			io_print_usage(io_find(argv[0]));
 			return -EINVAL;
 		}
 	}
@@ -131,6 +133,17 @@ static int parse_write(struct request *r, int argc, char **argv)
 	return 0;
 }
 
+static int refuse_length(const struct request *r, const char *given, bool many)
+{
+	if (many)
+		printf("Argument '%s' exceeds maximum size %u\n", given,
+		       LEN_MAX);
+	else
+		printf("length cannot exceed %u%s, given %s\n", LEN_MAX,
+		       r->write ? " without -n" : "", given);
+	return -EINVAL;
+}
+
 /* off and the lengths (their sum) from what follows the options. */
 static int parse_range(struct request *r, int argc, char **argv, bool many)
 {
@@ -144,11 +157,8 @@ static int parse_range(struct request *r, int argc, char **argv, bool many)
 		if (!io_number(argv[optind], &part))
 			return -EINVAL;
 		r->report.len += part;
-		if (r->report.len > LEN_MAX && !r->zeroes) {
-			printf("length cannot exceed %u, given %s\n", LEN_MAX,
-			       argv[optind]);
-			return -EINVAL;
-		}
+		if (r->report.len > LEN_MAX && !r->no_fallback)
+			return refuse_length(r, argv[optind], many);
 	}
 	return 0;
 }
@@ -237,9 +247,10 @@ static int run_read(struct io *io, struct request *r)
 		return refuse("out of memory");
 	r->report.verb = "read";
 	r->report.start_ns = loop_now_ns();
-	ret = is_inside(io, r)
-		      ? blk_read(io->b, r->report.off, r->buf, r->report.len)
-		      : -EIO;
+	ret = is_inside(io, r) ? io_copy_up(io, r->report.off, r->report.len)
+			       : -EIO;
+	if (!ret)
+		ret = blk_read(io->b, r->report.off, r->buf, r->report.len);
 	if (!ret && r->pattern >= 0 &&
 	    !io_verify(r->buf + r->skip, r->check_len, r->pattern,
 		       r->report.off + r->skip)) {
@@ -314,7 +325,7 @@ static int readv_f(struct io *io, int argc, char **argv)
 
 static int write_f(struct io *io, int argc, char **argv)
 {
-	struct request r = {.pattern = -1};
+	struct request r = {.pattern = -1, .write = true};
 	int ret = parse_write(&r, argc, argv);
 
 	if (!ret)
@@ -324,7 +335,7 @@ static int write_f(struct io *io, int argc, char **argv)
 
 static int writev_f(struct io *io, int argc, char **argv)
 {
-	struct request r = {.pattern = -1};
+	struct request r = {.pattern = -1, .write = true};
 	int ret = parse_write(&r, argc, argv);
 
 	if (!ret)
@@ -334,7 +345,7 @@ static int writev_f(struct io *io, int argc, char **argv)
 
 static int discard_f(struct io *io, int argc, char **argv)
 {
-	struct request r = {.report.verb = "discard", .zeroes = true};
+	struct request r = {.report.verb = "discard"};
 	int c, ret;
 
 	while ((c = getopt(argc, argv, "Cq")) != -1) {
@@ -342,8 +353,10 @@ static int discard_f(struct io *io, int argc, char **argv)
 			r.report.terse = true;
 		else if (c == 'q')
 			r.quiet = true;
-		else
+		else {
+			io_print_usage(io_find(argv[0]));
 			return -EINVAL;
+		}
 	}
 	ret = parse_range(&r, argc, argv, false);
 	if (ret)
