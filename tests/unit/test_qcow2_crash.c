@@ -3,610 +3,20 @@
  * every change; then the image as it is after each prefix of the changes, and
  * after random choices of those that no flush covers, is opened and read.
  *
- * BINNACLE_CRASH_SEEDS=N runs N seeds, BINNACLE_CRASH_FIRST=N begins with N.
+ * BINNACLE_CRASH_SEEDS=N runs N seeds, BINNACLE_CRASH_FIRST=N begins with N;
+ * BINNACLE_CRASH_PEER=N shows one state in N to qemu-img, too.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "core/blk/filter/log.h"
-#include "tests/unit/blk_memory.h"
-#include "tests/unit/crash_model.h"
+#include "core/blk/qcow2/bitmap.h"
+#include "tests/unit/crash_work.h"
 
-#define DEFAULT_SEEDS 36
-#define LANES	      4
-#define BIG_MAX	      128 /* sectors of a large request */
-
-struct shape {
-	const char *opts; /* key=value, with commas */
-	uint32_t cluster, nr;
-	uint32_t backing, grown; /* sectors */
-	bool lazy, data_file, no_packed, no_snapshots;
-	uint32_t filled; /* sectors that are written before the log begins */
-};
-
-static const struct shape shapes[] = {
-	{.opts = "cluster_size=4096",
-	 .cluster = 4096,
-	 .nr = 1024,
-	 .grown = 1500},
-	{.opts = "cluster_size=4096",
-	 .cluster = 4096,
-	 .nr = 1024,
-	 .backing = 700,
-	 .grown = 1500},
-	{.opts = "cluster_size=512", .cluster = 512, .nr = 400, .grown = 5000},
-	{.opts = "cluster_size=512",
-	 .cluster = 512,
-	 .nr = 700,
-	 .backing = 500,
-	 .grown = 1100},
-	{.opts = "cluster_size=512,refcount_bits=64",
-	 .cluster = 512,
-	 .nr = 4600,
-	 .grown = 5200,
-	 .filled = 3940},
-	{.opts = "cluster_size=1024,compat=0.10",
-	 .cluster = 1024,
-	 .nr = 600,
-	 .grown = 600},
-	{.opts = "cluster_size=2048,refcount_bits=1",
-	 .cluster = 2048,
-	 .nr = 800,
-	 .grown = 1000,
-	 .no_snapshots = true},
-	{.opts = "cluster_size=1024,refcount_bits=2",
-	 .cluster = 1024,
-	 .nr = 800,
-	 .backing = 300,
-	 .grown = 900},
-	{.opts = "cluster_size=1024,refcount_bits=8",
-	 .cluster = 1024,
-	 .nr = 800,
-	 .grown = 900},
-	{.opts = "cluster_size=16384,extended_l2=on",
-	 .cluster = 16384,
-	 .nr = 1200,
-	 .grown = 1300},
-	{.opts = "cluster_size=16384,extended_l2=on",
-	 .cluster = 16384,
-	 .nr = 1200,
-	 .backing = 900,
-	 .grown = 1300},
-	{.opts = "cluster_size=65536,extended_l2=on",
-	 .cluster = 65536,
-	 .nr = 1500,
-	 .backing = 1000,
-	 .grown = 2000},
-	{.opts = "cluster_size=4096,lazy_refcounts=on",
-	 .cluster = 4096,
-	 .nr = 800,
-	 .backing = 300,
-	 .grown = 900,
-	 .lazy = true},
-	{.opts = "cluster_size=512,lazy_refcounts=on,refcount_bits=32",
-	 .cluster = 512,
-	 .nr = 600,
-	 .grown = 700,
-	 .lazy = true},
-	{.opts = "cluster_size=4096,compression_type=zstd",
-	 .cluster = 4096,
-	 .nr = 800,
-	 .grown = 900},
-	{.opts = "cluster_size=4096",
-	 .cluster = 4096,
-	 .nr = 1000,
-	 .grown = 1000,
-	 .data_file = true},
-	{.opts = "cluster_size=4096,data_file_raw=on",
-	 .cluster = 4096,
-	 .nr = 1000,
-	 .grown = 1000,
-	 .data_file = true},
-	{.opts = "cluster_size=65536",
-	 .cluster = 65536,
-	 .nr = 1500,
-	 .backing = 1100,
-	 .grown = 2000},
-};
-#define NR_SHAPES (sizeof(shapes) / sizeof(shapes[0]))
-
-/* The bytes of a file. */
-struct image {
-	uint8_t *data;
-	uint64_t len, max;
-};
-
-struct crash {
-	struct blk_bench bench;
-	const struct shape *shape;
-	unsigned seed, random;
-	char dir[64], path[96], data_path[96];
-	struct model *m;
-	struct blk *disk[2], *log[2], *b; /* [1]: the external data file */
-	struct blk *backing;
-	struct image base[2], now[2], stable[2], tmp[2];
-	unsigned running, lane;
-	uint64_t states;
-	bool failed;
-};
-
-static unsigned any(struct crash *c, unsigned below)
-{
-	return rand_r(&c->random) % below;
-}
-
-static uint64_t position(struct crash *c)
-{
-	return c->log[0] ? blk_log_count(c->log[0]) : 0;
-}
-
-static bool wrong(struct crash *c, uint64_t at, const char *what, long long a,
-		  long long b)
-{
-	fprintf(stderr, "seed %u (%s), position %llu: %s (%lld, %lld)\n",
-		c->seed, c->shape->opts, (unsigned long long)at, what, a, b);
-	c->failed = true;
-	return false;
-}
-
-/* ---- making the image ---- */
-
-static int create_image(struct crash *c)
-{
-	struct blk_opt opts[8];
-	struct blk_create create = {.path = c->path,
-				    .len = c->shape->nr * (uint64_t)SECTOR,
-				    .opts = opts};
-	char text[128], *save = NULL;
-	struct error e = {0};
-	int ret;
-
-	snprintf(text, sizeof(text), "%s", c->shape->opts);
-	for (char *p = strtok_r(text, ",", &save); p;
-	     p = strtok_r(NULL, ",", &save)) {
-		char *eq = strchr(p, '=');
-
-		*eq = 0;
-		opts[create.nr_opts++] = (struct blk_opt){p, eq + 1};
-	}
-	if (c->shape->data_file)
-		opts[create.nr_opts++] =
-			(struct blk_opt){"data_file", c->data_path};
-	if (c->shape->backing) {
-		create.backing = "base.raw";
-		create.backing_format = "raw";
-	}
-	ret = blk_qcow2_format.create(c->bench.ctx, &create, &e);
-	if (ret)
-		fprintf(stderr, "%s\n", e.msg);
-	return ret;
-}
-
-static void image_reach(struct image *i, uint64_t end)
-{
-	uint64_t max = i->max ? i->max : 65536;
-
-	if (end <= i->max)
-		return;
-	while (max < end)
-		max *= 2;
-	i->data = realloc(i->data, max);
-	memset(i->data + i->max, 0, max - i->max);
-	i->max = max;
-}
-
-static void image_copy(struct image *to, const struct image *from)
-{
-	if (!from->data)
-		return;
-	image_reach(to, from->max);
-	memcpy(to->data, from->data, from->len);
-	if (to->len > from->len)
-		memset(to->data + from->len, 0, to->len - from->len);
-	to->len = from->len;
-}
-
-static struct blk *load_file(struct crash *c, const char *path)
-{
-	struct blk *b;
-	struct stat st;
-	FILE *in = fopen(path, "r");
-
-	CHECK(in && !fstat(fileno(in), &st));
-	b = memory_disk_open(c->bench.ctx, st.st_size);
-	CHECK_EQ(fread(memory_disk_of(b)->data, 1, st.st_size, in), st.st_size);
-	fclose(in);
-	free(b->name);
-	b->name = strdup(path);
-	b->options.path = b->name;
-	return b;
-}
-
-/* An image over file, with our own nodes around it; NULL when it refuses. */
-static struct blk *open_over(struct crash *c, struct blk *file,
-			     struct blk *data, bool write, const char *snapshot,
-			     struct error *e)
-{
-	struct blk_options o = {.format = "qcow2",
-				.write = write,
-				.no_backing = true,
-				.no_lock = true,
-				.discard_unmap = true,
-				.cache_len = c->seed % 3 ? 0 : 1,
-				.snapshot = snapshot};
-	struct blk *b = blk_open_over(file, &o, e);
-
-	if (!b) {
-		blk_unref(data);
-		return NULL;
-	}
-	if (c->shape->backing)
-		b->backing = blk_ref(c->backing);
-	if (data) {
-		blk_unref(b->data_file);
-		b->data_file = data;
-	}
-	return b;
-}
-
-static void open_live(struct crash *c)
-{
-	struct error e = {0};
-	unsigned nr = c->shape->data_file ? 2 : 1;
-
-	CHECK_EQ(create_image(c), 0);
-	for (unsigned i = 0; i < nr; i++) {
-		c->disk[i] = load_file(c, i ? c->data_path : c->path);
-		memory_disk_of(c->disk[i])->slow = 4;
-		memory_disk_of(c->disk[i])->seed = c->seed;
-		c->log[i] = blk_filter_open(blk_ref(c->disk[i]),
-					    &blk_log_driver, &e);
-	}
-	if (nr > 1)
-		blk_log_share(c->log[1], c->log[0]);
-	c->b = open_over(c, blk_ref(c->log[0]),
-			 nr > 1 ? blk_ref(c->log[1]) : NULL, true, NULL, &e);
-	if (!c->b)
-		fprintf(stderr, "%s\n", e.msg);
-	CHECK(c->b);
-}
-
-static void make_backing(struct crash *c)
-{
-	uint32_t nr = c->shape->backing;
-
-	c->backing = memory_disk_open(c->bench.ctx, nr * (uint64_t)SECTOR);
-	for (uint32_t s = 0; s < nr; s++)
-		model_fill(memory_disk_of(c->backing)->data + s * SECTOR,
-			   TAG_BACKING, s);
-	c->backing->write = false;
-}
-
-/* ---- work ---- */
-
-static uint32_t disk_sectors(struct crash *c)
-{
-	return blk_len(c->b) / SECTOR;
-}
-
-static void work_write(struct crash *c, uint32_t first, uint32_t nr,
-		       unsigned flags)
-{
-	uint8_t *buf = malloc(nr * SECTOR);
-	uint32_t tag = c->m->next_tag++;
-
-	for (uint32_t i = 0; i < nr; i++)
-		model_fill(buf + i * SECTOR, tag, first + i);
-	model_begin(c->m, first, nr, tag, position(c));
-	CHECK_EQ(blk_write(c->b, (uint64_t)first * SECTOR, buf, nr * SECTOR,
-			   flags),
-		 0);
-	model_done(c->m, first, nr);
-	free(buf);
-}
-
-static void work_zero(struct crash *c, uint32_t first, uint32_t nr,
-		      unsigned flags)
-{
-	model_begin(c->m, first, nr, TAG_ZERO, position(c));
-	CHECK_EQ(blk_write_zeroes(c->b, (uint64_t)first * SECTOR,
-				  (uint64_t)nr * SECTOR, flags),
-		 0);
-	model_done(c->m, first, nr);
-}
-
-/* What a discard leaves is known afterwards: zeroes, or what was there. */
-static void work_discard(struct crash *c, uint32_t first, uint32_t nr)
-{
-	uint64_t at = position(c);
-	uint8_t buf[SECTOR];
-	uint32_t *old = malloc(nr * sizeof(*old));
-
-	for (uint32_t i = 0; i < nr; i++)
-		old[i] = history_last(&c->m->sectors[first + i]);
-	model_begin(c->m, first, nr, TAG_ZERO, at);
-	CHECK_EQ(blk_discard(c->b, (uint64_t)first * SECTOR,
-			     (uint64_t)nr * SECTOR),
-		 0);
-	for (uint32_t i = 0; i < nr; i++) {
-		uint32_t s = first + i;
-
-		CHECK_EQ(blk_read(c->b, (uint64_t)s * SECTOR, buf, SECTOR), 0);
-		if (model_is(buf, TAG_ZERO, s))
-			continue;
-		CHECK(model_is(buf, old[i], s));
-		history_add(&c->m->sectors[s], old[i], at);
-	}
-	model_done(c->m, first, nr);
-	free(old);
-}
-
-static void work_flush(struct crash *c)
-{
-	uint64_t covers = c->m->completions;
-
-	CHECK_EQ(blk_flush(c->b), 0);
-	model_flushed(c->m, covers, position(c));
-}
-
-/* A lane has pieces of three sectors of its own, so that lanes share clusters
- * but no sector. */
-static void lane_main(void *arg)
-{
-	struct crash *c = arg;
-	unsigned lane = c->lane;
-	uint32_t pieces = disk_sectors(c) / 3 / LANES;
-
-	for (unsigned i = 0; i < 10; i++) {
-		uint32_t first = (any(c, pieces) * LANES + lane) * 3;
-		unsigned kind = any(c, 16), skip = any(c, 3);
-		uint32_t nr = 1 + any(c, 3 - skip);
-
-		first += skip;
-		if (kind < 11)
-			work_write(c, first, nr, kind ? 0 : BLK_FUA);
-		else if (kind < 13)
-			work_zero(c, first, nr, kind == 11 ? BLK_MAY_UNMAP : 0);
-		else if (kind < 15)
-			work_discard(c, first - skip, 3);
-		else
-			work_flush(c);
-	}
-	c->running--;
-}
-
-static void all_lanes(struct crash *c)
-{
-	for (c->lane = 0; c->lane < LANES; c->lane++) {
-		c->running++;
-		CHECK_EQ(co_start(c->bench.ctx, lane_main, c), 0);
-	}
-	while (c->running)
-		co_sleep_ns(c->bench.ctx, 20000);
-}
-
-static void work_packed(struct crash *c)
-{
-	uint32_t per = c->shape->cluster / SECTOR;
-	uint32_t clusters = disk_sectors(c) / per, first;
-
-	if (!clusters || c->shape->data_file)
-		return;
-	first = any(c, clusters);
-	for (unsigned i = 0; i < 4 && first + i < clusters; i++)
-		work_write(c, (first + i) * per, per, BLK_COMPRESSED);
-}
-
-static struct model_snapshot *pick_snapshot(struct crash *c)
-{
-	struct model_snapshot *list[MODEL_SNAPSHOTS];
-	unsigned nr = 0;
-
-	for (unsigned i = 0; i < c->m->nr_snapshots; i++)
-		if (c->m->snapshots[i].delete_begin == NEVER)
-			list[nr++] = &c->m->snapshots[i];
-	return nr ? list[any(c, nr)] : NULL;
-}
-
-static bool snapshot_op(struct crash *c, enum blk_snapshot_op op,
-			const char *name)
-{
-	struct error e = {0};
-
-	if (!blk_qcow2_format.snapshot(c->b, op, name, &e))
-		return true;
-	/* Two bits count to three, which packed clusters may need. */
-	if (!strstr(c->shape->opts, "refcount_bits=2"))
-		fprintf(stderr, "seed %u: %s\n", c->seed, e.msg);
-	CHECK(strstr(c->shape->opts, "refcount_bits=2"));
-	return false;
-}
-
-static void work_snapshot(struct crash *c)
-{
-	struct model_snapshot *s;
-
-	if (c->shape->no_snapshots || c->shape->data_file ||
-	    c->m->nr_snapshots == MODEL_SNAPSHOTS)
-		return;
-	s = &c->m->snapshots[c->m->nr_snapshots++];
-	*s = (struct model_snapshot){.nr = disk_sectors(c),
-				     .begin = position(c),
-				     .done = NEVER,
-				     .delete_begin = NEVER,
-				     .delete_done = NEVER};
-	snprintf(s->name, sizeof(s->name), "s%u", c->m->nr_snapshots);
-	s->tags = malloc(s->nr * sizeof(*s->tags));
-	for (uint32_t i = 0; i < s->nr; i++)
-		s->tags[i] = history_last(&c->m->sectors[i]);
-	if (snapshot_op(c, BLK_SNAPSHOT_CREATE, s->name))
-		s->done = position(c);
-	else
-		s->delete_begin = s->delete_done = 0;
-}
-
-static void work_delete(struct crash *c)
-{
-	struct model_snapshot *s = pick_snapshot(c);
-
-	if (!s)
-		return;
-	s->delete_begin = position(c);
-	snapshot_op(c, BLK_SNAPSHOT_DELETE, s->name);
-	s->delete_done = position(c);
-}
-
-/* All sectors become what tags says, or what lies below. */
-static void begin_all(struct crash *c, const uint32_t *tags, uint32_t nr)
-{
-	for (uint32_t s = 0; s < MODEL_SECTORS; s++)
-		history_add(&c->m->sectors[s],
-			    !tags    ? model_below(c->m, s)
-			    : s < nr ? tags[s]
-				     : TAG_ZERO,
-			    position(c));
-}
-
-static void done_all(struct crash *c)
-{
-	model_done(c->m, 0, MODEL_SECTORS);
-	history_done(&c->m->lens, c->m->completions);
-}
-
-static void work_apply(struct crash *c)
-{
-	struct model_snapshot *s = pick_snapshot(c);
-
-	if (!s)
-		return;
-	/* It can't be told what a failed one leaves. */
-	if (strstr(c->shape->opts, "refcount_bits=2"))
-		return;
-	begin_all(c, s->tags, s->nr);
-	history_add(&c->m->lens, s->nr, position(c));
-	snapshot_op(c, BLK_SNAPSHOT_APPLY, s->name);
-	done_all(c);
-}
-
-static void work_empty(struct crash *c)
-{
-	struct error e = {0};
-
-	begin_all(c, NULL, 0);
-	CHECK_EQ(blk_qcow2_format.make_empty(c->b, &e), 0);
-	done_all(c);
-}
-
-/* What lies past either length is anything until the end of it. */
-static void work_resize(struct crash *c)
-{
-	uint32_t old = disk_sectors(c), small = c->shape->nr * 3 / 4;
-	uint32_t new = small + any(c, c->shape->grown - small);
-	uint32_t first = old < new ? old : new;
-	struct error e = {0};
-
-	if (strstr(c->shape->opts, "compat=0.10") && c->m->nr_snapshots)
-		return;
-	for (uint32_t s = first; s < MODEL_SECTORS; s++) {
-		history_add(&c->m->sectors[s], model_below(c->m, s),
-			    position(c));
-		history_add(&c->m->sectors[s], TAG_ZERO, position(c));
-	}
-	history_add(&c->m->lens, new, position(c));
-	if (blk_truncate(c->b, (uint64_t) new *SECTOR, BLK_PREALLOC_OFF, true,
-			 &e))
-		fprintf(stderr, "seed %u: %s\n", c->seed, e.msg);
-	CHECK_EQ(e.code, 0);
-	done_all(c);
-}
-
-static void work_alone(struct crash *c)
-{
-	uint32_t nr = disk_sectors(c), first = any(c, nr);
-	uint32_t len = 1 + any(c, BIG_MAX);
-
-	if (len > nr - first)
-		len = nr - first;
-	switch (any(c, 14)) {
-	case 0:
-	case 1:
-	case 2:
-		work_write(c, first, len, 0);
-		break;
-	case 3:
-		work_zero(c, first, len, BLK_MAY_UNMAP);
-		break;
-	case 4:
-		work_zero(c, first, len, 0);
-		break;
-	case 5:
-		work_discard(c, first, len);
-		break;
-	case 6:
-		work_packed(c);
-		break;
-	case 7:
-	case 8:
-		work_snapshot(c);
-		break;
-	case 9:
-		work_delete(c);
-		break;
-	case 10:
-		work_apply(c);
-		break;
-	case 11:
-		work_resize(c);
-		break;
-	case 12:
-		if (!any(c, 3))
-			work_empty(c);
-		break;
-	default:
-		work_flush(c);
-	}
-}
-
-static void warm_up(struct crash *c)
-{
-	uint32_t filled =
-		c->shape->filled ? c->shape->filled : any(c, c->shape->nr / 4);
-
-	for (uint32_t s = 0; s < filled; s += BIG_MAX)
-		work_write(c, s, s + BIG_MAX > filled ? filled - s : BIG_MAX,
-			   0);
-	work_flush(c);
-	blk_log_clear(c->log[0]);
-	model_restart(c->m);
-	for (unsigned i = 0; i < 2 && c->disk[i]; i++) {
-		struct memory_disk *d = memory_disk_of(c->disk[i]);
-
-		image_reach(&c->base[i], c->disk[i]->len);
-		memcpy(c->base[i].data, d->data, c->disk[i]->len);
-		c->base[i].len = c->disk[i]->len;
-	}
-}
-
-static void work(struct crash *c)
-{
-	uint64_t covers;
-
-	for (unsigned round = 0; round < 3; round++) {
-		all_lanes(c);
-		for (unsigned i = 0; i < 5; i++)
-			work_alone(c);
-	}
-	all_lanes(c);
-	covers = c->m->completions;
-	CHECK_EQ(blk_unref(c->b), 0);
-	c->b = NULL;
-	model_flushed(c->m, covers, position(c));
-}
+#define DEFAULT_SEEDS 42
 
 /* ---- what a crash leaves ---- */
 
@@ -843,6 +253,59 @@ static bool check_snapshots(struct crash *c, struct image *images,
 	return ok;
 }
 
+/* A bitmap that claims to be true has a bit for all that is not as it was when
+ * it had none. */
+static bool read_bitmap(struct crash *c, struct blk *b, struct qcow2_bitmap *m,
+			const struct model_snapshot *was, uint64_t at)
+{
+	struct qcow2 *s = qcow2_of(b);
+	uint8_t buf[SECTOR];
+	bool ok = true;
+
+	co_lock(&s->lock);
+	if (qcow2_bitmap_load(s, m, NULL))
+		ok = wrong(c, at, "a bitmap can't be read", 0, 0);
+	co_unlock(&s->lock);
+	for (uint32_t i = 0; i < blk_len(b) / SECTOR && ok; i++) {
+		uint64_t bit = (uint64_t)i * SECTOR >> m->granularity_bits;
+
+		if (m->bits[bit / 8] >> bit % 8 & 1)
+			continue;
+		ok = !blk_read(b, (uint64_t)i * SECTOR, buf, SECTOR) &&
+		     model_is(buf, was->tags[i], i);
+		if (!ok)
+			wrong(c, at, "a bitmap misses a change", i, bit);
+	}
+	co_lock(&s->lock);
+	qcow2_bitmap_unload(s, m);
+	co_unlock(&s->lock);
+	return ok;
+}
+
+static bool check_bitmaps(struct crash *c, struct blk *b, uint64_t at)
+{
+	struct qcow2 *s = qcow2_of(b);
+	bool ok = true;
+
+	if (s->bitmaps.why)
+		return wrong(c, at, s->bitmaps.why, 0, 0);
+	for (unsigned i = 0; i < c->nr_bitmaps && ok; i++) {
+		const struct model_snapshot *was = &c->bitmaps[i];
+		struct qcow2_bitmap *m = qcow2_bitmap_find(s, was->name);
+
+		if (m && (was->begin > at || was->delete_done <= at))
+			ok = wrong(c, at, "a bitmap that was not", i, 0);
+		else if (!m && was->done <= at && was->delete_begin > at)
+			ok = wrong(c, at, "a bitmap is gone", i, 0);
+		else if (m && !m->inconsistent && at > c->closing)
+			ok = read_bitmap(c, b, m, was, at);
+		if (ok && m && m->inconsistent && c->is_whole &&
+		    at == blk_log_count(c->log[0]))
+			ok = wrong(c, at, "a bitmap was not stored", i, 0);
+	}
+	return ok;
+}
+
 /* Life goes on: more writes to what the crash left must not hurt it. */
 static bool go_on(struct crash *c, struct image *images, uint64_t at)
 {
@@ -884,6 +347,37 @@ static bool go_on(struct crash *c, struct image *images, uint64_t at)
 	return ok;
 }
 
+/* Does qemu-img find it sound? */
+static bool ask_peer(struct crash *c, const struct image *images, uint64_t at)
+{
+	char text[256], line[256];
+	struct found f = {0};
+	bool ok = true;
+	FILE *io;
+
+	snprintf(text, sizeof(text), "%s/state.qcow2", c->dir);
+	io = fopen(text, "w");
+	CHECK(io &&
+	      fwrite(images[0].data, 1, images[0].len, io) == images[0].len);
+	fclose(io);
+	snprintf(text, sizeof(text),
+		 "cd '%s' && touch base.raw && qemu-img check -U state.qcow2 "
+		 "2>&1",
+		 c->dir);
+	io = popen(text, "r");
+	CHECK(io);
+	while (fgets(line, sizeof(line), io)) {
+		if (strstr(line, "Could not open"))
+			snprintf(f.first, sizeof(f.first), "%s", line);
+		on_line(&f, line);
+	}
+	pclose(io);
+	if (*f.first || (f.copied && !copied_may_lag(c->m, at)))
+		ok = wrong(c, at, *f.first ? f.first : "COPIED, to qemu-img", 0,
+			   0);
+	return ok;
+}
+
 /* Opens the image as it lies there; with lazy refcounts it repairs itself. */
 static bool verify(struct crash *c, struct image *images, uint64_t at)
 {
@@ -901,10 +395,13 @@ static bool verify(struct crash *c, struct image *images, uint64_t at)
 	if (!mount_state(c, &s, images, write, NULL, at))
 		return false;
 	ok = check_state(c, s.b, at) && read_state(c, s.b, at) &&
-	     check_snapshots(c, images, s.b, at, !any(c, 8));
+	     check_snapshots(c, images, s.b, at, !any(c, 8)) &&
+	     check_bitmaps(c, s.b, at);
 	unmount_state(&s);
 	if (ok && !any(c, 12))
 		ok = go_on(c, images, at);
+	if (ok && c->peer && !any(c, c->peer))
+		ok = ask_peer(c, images, at);
 	return ok;
 }
 
@@ -953,8 +450,10 @@ static bool verify_all(struct crash *c)
 			continue;
 		}
 		image_apply(&c->now[d], entry, 0, NULL);
+		c->is_whole = true;
 		if (!verify(c, c->now, i + 1))
 			return false;
+		c->is_whole = false;
 		if (!verify_choice(c, i + 1, covered))
 			return false;
 	}
@@ -967,6 +466,7 @@ static int seed_run(void *arg)
 	struct model *m = calloc(1, sizeof(*m));
 
 	c->m = m;
+	c->nr_bitmaps = 0;
 	c->random = c->seed * 7919 + 1;
 	c->shape = &shapes[c->seed % NR_SHAPES];
 	m->next_tag = 2;
@@ -985,6 +485,8 @@ static int seed_run(void *arg)
 		c->log[i] = c->disk[i] = NULL;
 	}
 	blk_unref(c->backing);
+	for (unsigned i = 0; i < c->nr_bitmaps; i++)
+		free(c->bitmaps[i].tags);
 	model_fini(m);
 	return c->failed ? -EIO : 0;
 }
@@ -1010,6 +512,7 @@ static void crashes(void **state)
 	assert_non_null(mkdtemp(c.dir));
 	snprintf(c.path, sizeof(c.path), "%s/a.qcow2", c.dir);
 	snprintf(c.data_path, sizeof(c.data_path), "%s/a.data", c.dir);
+	c.peer = from_environment("BINNACLE_CRASH_PEER", 0);
 	assert_int_equal(blk_bench_start(&c.bench), 0);
 	for (c.seed = first; c.seed < first + nr && !c.failed; c.seed++)
 		blk_run(c.bench.ctx, seed_run, &c);

@@ -74,8 +74,8 @@ int qcow2_bitmaps_start(struct qcow2 *s, struct error *e);
 int qcow2_bitmaps_stop(struct qcow2 *s);
 /* [lock] The live bitmaps are IN_USE on stable storage (B1). */
 int qcow2_bitmaps_mark(struct qcow2 *s);
-/* Takes the lock when it must mark first; no memory.  [off, off + len) lies
- * inside the disk. */
+/* Takes the lock when it must mark first; no memory.  What lies past the disk's
+ * end is not recorded. */
 int qcow2_bitmaps_record(struct qcow2 *s, uint64_t off, uint64_t len);
 /* [co] Guest bytes are about to change. */
 static inline int qcow2_bitmaps_touch(struct qcow2 *s, uint64_t off,

@@ -224,6 +224,11 @@ int qcow2_bitmaps_record(struct qcow2 *s, uint64_t off, uint64_t len)
 {
 	int ret = 0;
 
+	/* A disk that is to become longer clears the rest of its last cluster. */
+	if (off >= s->h.disk_len)
+		return 0;
+	if (len > s->h.disk_len - off)
+		len = s->h.disk_len - off;
 	if (!s->bitmaps.marked) {
 		co_lock(&s->lock);
 		ret = qcow2_bitmaps_mark(s);
