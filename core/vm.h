@@ -99,7 +99,8 @@ enum vm_command_kind {
 	VM_CMD_NMI,
 	VM_CMD_CHANGE_MEDIUM, /* index: disk; text: path, empty ejects */
 	/* index: disk; text: commit, stream, mirror PATH (starts a job); pause,
-	 * resume, cancel, finish (a mirror: let it go as a copy) */
+	 * resume, cancel, finish (a mirror: let it go as a copy); export ADDRESS
+	 * (over NBD, as it is now) and end-export */
 	VM_CMD_DISK,
 };
 

@@ -141,6 +141,36 @@ static int finish_job(struct vm *vm, struct drive *drive, const char *arg,
 	return give_order(drive, ORDER_FINISH, e);
 }
 
+/* ---- exports ---- */
+
+static int export(struct vm *vm, struct drive *drive, const char *arg,
+		  struct error *e)
+{
+	int r;
+
+	world_stop(vm->m.world, loop_member(vm->m.main));
+	r = drive_export(drive, arg, e);
+	world_resume(vm->m.world);
+	return r;
+}
+
+static int start_export(struct vm *vm, struct drive *drive, const char *arg,
+			struct error *e)
+{
+	if (!*arg)
+		return error_set(e, -EINVAL,
+				 "export ADDRESS: as in "
+				 "nbd+unix:///?socket=/run/disk.sock");
+	return export(vm, drive, arg, e);
+}
+
+static int end_export(struct vm *vm, struct drive *drive, const char *arg,
+		      struct error *e)
+{
+	(void)arg;
+	return export(vm, drive, NULL, e);
+}
+
 /* ---- the list ---- */
 
 static const struct verb {
@@ -148,9 +178,11 @@ static const struct verb {
 	int (*run)(struct vm *vm, struct drive *drive, const char *arg,
 		   struct error *e);
 } verbs[] = {
-	{"commit", commit},	{"stream", stream},	{"mirror", mirror},
-	{"pause", pause_job},	{"resume", resume_job}, {"cancel", cancel_job},
-	{"finish", finish_job},
+	{"commit", commit},	    {"stream", stream},
+	{"mirror", mirror},	    {"pause", pause_job},
+	{"resume", resume_job},	    {"cancel", cancel_job},
+	{"finish", finish_job},	    {"export", start_export},
+	{"end-export", end_export},
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 

@@ -23,6 +23,7 @@
 #include "core/blk/disk.h"
 #include "core/blk/drive_image.h"
 #include "core/blk/drive_int.h"
+#include "core/blk/export.h"
 #include "core/blk/iov.h"
 #include "core/blk/job.h"
 #include "core/blk/options.h"
@@ -59,6 +60,7 @@ struct drive {
 	struct drive_req own_flush; /* after WCE was turned off */
 	bool own_flush_busy;
 	struct drive_req *done_first, *done_last;
+	struct blk_export *export;
 	pthread_mutex_t job_lock; /* a leaf; protects job */
 	struct blk_job *job;
 };
@@ -520,6 +522,45 @@ struct blk_job *drive_job(struct drive *d)
 	return job;
 }
 
+struct export_call {
+	struct drive *d;
+	const char *address;
+	struct error *e;
+};
+
+static int start_export(struct blk *disk, void *arg)
+{
+	struct export_call *c = arg;
+
+	c->d->export = blk_export_start(disk, c->address, c->e);
+	return c->d->export ? 0 : -EIO;
+}
+
+static int stop_export(struct blk *disk, void *arg)
+{
+	struct drive *d = arg;
+
+	(void)disk;
+	blk_export_stop(d->export);
+	d->export = NULL;
+	return 0;
+}
+
+int drive_export(struct drive *d, const char *address, struct error *e)
+{
+	struct export_call c = {d, address, e};
+
+	if (!address && !d->export)
+		return error_set(e, -ENOENT, "this disk is not exported");
+	if (!address)
+		return drive_run(d, stop_export, d, e);
+	if (d->export)
+		return error_set(
+			e, -EBUSY,
+			"this disk is exported already: end that first");
+	return drive_run(d, start_export, &c, e);
+}
+
 /* ---- media ---- */
 
 /* Opening and closing are coroutines too; nobody else uses the drive then. */
@@ -550,6 +591,8 @@ static int replace_medium(struct drive *d, const char *path, struct error *e)
 		if (!blk)
 			return e->code ? e->code : -EIO;
 	}
+	if (d->export)
+		stop_export(d->blk, d);
 	ret = blk_unref(d->blk);
 	if (ret)
 		log_write(d->log, LOG_LEVEL_ERROR, "disk",

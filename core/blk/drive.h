@@ -135,6 +135,9 @@ int drive_run(struct drive *d, int (*fn)(struct blk *disk, void *arg),
  * is told to the log. */
 int drive_job_start(struct drive *d, struct blk_job_config *cfg,
 		    struct error *e);
+/* Serves the disk as it is now, for reading, at an NBD address; one at a time
+ * (-EBUSY).  NULL ends it: -ENOENT when there is none. */
+int drive_export(struct drive *d, const char *address, struct error *e);
 /* [any] The job that was started last, with a reference; NULL: none was. */
 struct blk_job *drive_job(struct drive *d);
 

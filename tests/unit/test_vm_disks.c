@@ -274,6 +274,54 @@ static void jobs_run_beside_the_guest(void **state)
 	unlink(top);
 }
 
+/* Two copies of an export are the same, whatever the guest writes meanwhile. */
+static void a_running_disk_is_exported(void **state)
+{
+	static struct vm_test_serial serial;
+	struct fixture *f = *state;
+	char export[160];
+	struct error e = {0};
+	struct vm_config c;
+	struct vm *vm;
+
+	if (system("command -v qemu-img >/dev/null")) {
+		printf("SKIP: no qemu-img\n");
+		skip();
+	}
+	snprintf(export, sizeof(export), "export nbd+unix:///?socket=%s/sock",
+		 f->dir);
+	small(&c);
+	strcpy(c.kernel, DEMO_ELF);
+	strcpy(c.append, "mode=disk heartbeat=200");
+	add_disk(&c, f->disk, VM_DISK_VIRTIO, "writeback");
+	memset(&serial, 0, sizeof(serial));
+	vm = vm_test_create(&c);
+	vm_test_do(vm, VM_CMD_RESUME);
+	vm_test_wait_serial(vm, &serial, "disk wrote=");
+	assert_int_equal(ask(vm, "export nonsense", &e), -EINVAL);
+	assert_int_equal(ask(vm, "end-export", &e), -ENOENT);
+	if (ask(vm, export, &e))
+		fail_msg("%s", e.msg);
+	assert_int_equal(ask(vm, export, &e), -EBUSY);
+	shell("cd '%s' && qemu-img convert -O raw "
+	      "'nbd+unix:///?socket=%s/sock' first",
+	      f->dir, f->dir);
+	usleep(300000);
+	shell("cd '%s' && qemu-img convert -O raw "
+	      "'nbd+unix:///?socket=%s/sock' second",
+	      f->dir, f->dir);
+	shell("cd '%s' && cmp first second && ! cmp -s first '%s'", f->dir,
+	      f->disk);
+	assert_int_equal(ask(vm, "end-export", &e), 0);
+	shell("cd '%s' && ! qemu-img info 'nbd+unix:///?socket=%s/sock' "
+	      "2>/dev/null",
+	      f->dir, f->dir);
+	/* One that is left goes with the machine. */
+	assert_int_equal(ask(vm, export, &e), 0);
+	vm_destroy(vm);
+	shell("cd '%s' && rm -f first second sock%s", f->dir, "");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -284,6 +332,7 @@ int main(void)
 		T(impossible_disks_are_refused),
 		T(a_guest_writes_in_every_mode),
 		T(jobs_run_beside_the_guest),
+		T(a_running_disk_is_exported),
 	};
 	struct stat st;
 

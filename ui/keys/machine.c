@@ -204,23 +204,30 @@ static unsigned run_delete(struct ui *ui, const char *arg)
 
 /* ---- by name only ---- */
 
-/* arg: a disk's number, and what kind is about. */
+/* arg: [MACHINE:]NUMBER of a disk, and what kind is about. */
 static unsigned post_to_disk(struct ui *ui, enum vm_command_kind kind,
 			     const char *arg, const char *usage)
 {
+	const char *at = arg ? arg : "";
+	size_t name = strcspn(at, ": ");
+	bool is_named = at[name] == ':';
 	struct error e = {0};
-	char *end = NULL;
-	unsigned long index = arg ? strtoul(arg, &end, 10) : 0;
+	unsigned long index;
+	struct machine *m;
+	char id[64], *end;
 
-	if (!arg || end == arg || index >= VM_MAX_DISKS) {
+	snprintf(id, sizeof(id), "%.*s", (int)name, at);
+	at += is_named ? name + 1 : 0;
+	index = strtoul(at, &end, 10);
+	if (end == at || index >= VM_MAX_DISKS) {
 		ui_say(ui, true, "%s", usage);
 		return EFFECT_FAILED;
 	}
-	if (!ui->machine)
-		return target(ui, NULL) ? EFFECT_DRAW : EFFECT_FAILED;
+	m = target(ui, is_named ? id : NULL);
+	if (!m)
+		return EFFECT_FAILED;
 	end += strspn(end, " ");
-	if (fleet_command(ui->fleet, ui->machine, kind, (unsigned)index, end,
-			  &e))
+	if (fleet_command(ui->fleet, m, kind, (unsigned)index, end, &e))
 		return fail(ui, &e);
 	if (kind == VM_CMD_CHANGE_MEDIUM)
 		ui_say(ui, false, *end ? "changing the medium" : "ejecting");
@@ -232,15 +239,16 @@ static unsigned post_to_disk(struct ui *ui, enum vm_command_kind kind,
 static unsigned run_medium(struct ui *ui, const char *arg)
 {
 	return post_to_disk(ui, VM_CMD_CHANGE_MEDIUM, arg,
-			    "change-medium DISK [FILE]: the disk's number, and "
-			    "the new medium or nothing to eject");
+			    "change-medium [MACHINE:]DISK [FILE]: the disk's "
+			    "number, and the new medium or nothing to eject");
 }
 
 static unsigned run_disk(struct ui *ui, const char *arg)
 {
 	return post_to_disk(ui, VM_CMD_DISK, arg,
-			    "disk DISK commit, stream, mirror PATH, finish, "
-			    "pause, resume or cancel");
+			    "disk [MACHINE:]DISK commit, stream, mirror PATH, "
+			    "finish, pause, resume, cancel, export ADDRESS or "
+			    "end-export");
 }
 
 static unsigned run_type(struct ui *ui, const char *arg)
