@@ -533,7 +533,7 @@ static int start_export(struct blk *disk, void *arg)
 	struct export_call *c = arg;
 
 	c->d->export = blk_export_start(disk, c->address, c->e);
-	return c->d->export ? 0 : -EIO;
+	return c->d->export ? 0 : c->e->code;
 }
 
 static int stop_export(struct blk *disk, void *arg)
@@ -548,7 +548,8 @@ static int stop_export(struct blk *disk, void *arg)
 
 int drive_export(struct drive *d, const char *address, struct error *e)
 {
-	struct export_call c = {d, address, e};
+	struct error ignored = {0};
+	struct export_call c = {d, address, e ? e : &ignored};
 
 	if (!address && !d->export)
 		return error_set(e, -ENOENT, "this disk is not exported");
