@@ -24,6 +24,9 @@ struct command {
 extern const struct command command_run, command_demo, command_attach,
 	command_list, command_command, command_img, command_io, command_nbd;
 
+/* binnacle nbd --machine: serves a running machine's disk as it is now. */
+int cli_export(int argc, char **argv);
+
 /* What `run` was asked for. */
 struct run_options {
 	struct vm_config config;

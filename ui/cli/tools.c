@@ -1,4 +1,6 @@
 /* The commands that need no machine: they hand over to the disk tools. */
+#include <string.h>
+
 #include "ui/cli/cli.h"
 #include "ui/img/img.h"
 #include "ui/io/io.h"
@@ -32,13 +34,17 @@ const struct command command_io = {
 
 static int run_nbd(int argc, char **argv)
 {
+	for (int i = 1; i < argc; i++)
+		if (!strncmp(argv[i], "--machine", 9))
+			return cli_export(argc, argv);
 	return nbd_main("binnacle nbd", argc, argv);
 }
 
 const struct command command_nbd = {
 	.name = "nbd",
-	.args = "[OPTION...] FILE",
-	.summary = "serves a disk image to other programs over NBD",
+	.args = "[OPTION...] FILE | --machine NAME[:DISK] [-k SOCKET]",
+	.summary = "serves a disk image, or a running disk, to other programs "
+		   "over NBD",
 	.run = run_nbd,
 	.help = "",
 };
