@@ -75,8 +75,18 @@ static inline struct shadow shadow_create(struct bench *t, uint64_t len)
 	return w;
 }
 
-static inline int shadow_change(struct shadow *w, unsigned first, unsigned nr,
-				bool zero)
+/* Once the power was cut everything may fail; then the guest stops. */
+static inline bool shadow_fails(struct shadow *w, int ret, const char *what,
+				uint64_t off)
+{
+	SHADOW_CHECK(!ret || w->may_fail, "%s at %llu: %s", what,
+		     (unsigned long long)off, strerror(-ret));
+	w->stop |= ret;
+	return ret;
+}
+
+static inline void shadow_change(struct shadow *w, unsigned first, unsigned nr,
+				 bool zero)
 {
 	uint8_t buf[SHADOW_MOST * SHADOW_SECTOR];
 	uint64_t off = (uint64_t)first * SHADOW_SECTOR, len = 0;
@@ -98,14 +108,13 @@ static inline int shadow_change(struct shadow *w, unsigned first, unsigned nr,
 				       bench_rand(w->t, 2) ? BLK_MAY_UNMAP : 0);
 	else
 		ret = blk_write(w->disk, off, buf, len, 0);
-	SHADOW_CHECK(!ret, "write at %llu: %s", (unsigned long long)off,
-		     strerror(-ret));
+	if (shadow_fails(w, ret, "write", off))
+		return;
 	for (unsigned i = first; i < first + nr; i++) {
 		w->s[i].done = w->s[i].begun;
 		w->s[i].busy = false;
 	}
 	w->writes++;
-	return 0;
 }
 
 static inline void shadow_read(struct shadow *w, unsigned first, unsigned nr)
@@ -119,8 +128,8 @@ static inline void shadow_read(struct shadow *w, unsigned first, unsigned nr)
 		w->s[i].busy = true;
 	}
 	ret = blk_read(w->disk, off, buf, len);
-	SHADOW_CHECK(!ret, "read at %llu: %s", (unsigned long long)off,
-		     strerror(-ret));
+	if (shadow_fails(w, ret, "read", off))
+		return;
 	for (unsigned i = first; i < first + nr; i++) {
 		SHADOW_CHECK(shadow_is(w, i, w->s[i].done,
 				       buf + (i - first) * SHADOW_SECTOR),
@@ -139,8 +148,8 @@ static inline void shadow_flush(struct shadow *w)
 	for (unsigned i = 0; i < w->nr; i++)
 		done[i] = w->s[i].done;
 	ret = blk_flush(w->disk);
-	SHADOW_CHECK(!ret, "flush: %s", strerror(-ret));
-	for (unsigned i = 0; i < w->nr; i++)
+	shadow_fails(w, ret, "flush", 0);
+	for (unsigned i = 0; i < w->nr && !ret; i++)
 		if (done[i] > w->s[i].stable)
 			w->s[i].stable = done[i];
 	free(done);

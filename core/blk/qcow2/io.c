@@ -665,6 +665,9 @@ static int zero_part(struct blk *b, uint64_t off, uint64_t end)
 	struct qcow2_run run;
 	int ret;
 
+	/* Version 2 has no entry that hides the backing file. */
+	if (s->h.version < 3 && b->backing)
+		return -ENOTSUP;
 	if (!reads_zero(b, base, off - base) || !reads_zero(b, end, stop - end))
 		return -ENOTSUP;
 	lock_range(s, base, &stop, true);
