@@ -223,12 +223,21 @@ struct vm_disk_row {
 	bool readonly, cdrom, has_medium, wce;
 	uint64_t reads, writes, flushes, read_bytes, write_bytes, errors;
 	unsigned in_flight;
+	/* What is there after an event ("power loss"), in words; bad: data of
+	 * which the guest was told that it is stable may be missing. */
+	struct {
+		const char *event, *text;
+		bool bad;
+	} after[4];
 	/* The job (commit, stream, mirror) that was started last; empty: none.
 	 * Bytes; what the guest writes adds to the total. */
 	char job[12], job_state[12], job_text[320];
 	uint64_t job_done, job_total, job_rate;
 };
 
+/* [any] The i-th line of a table of cache modes, and what each means for the
+ * data; NULL past the last.  text has room for 128 bytes. */
+const char *vm_cache_mode_help(unsigned i, char *text);
 /* One row a drive, CD-ROMs included. */
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max);
 

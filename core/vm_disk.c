@@ -40,6 +40,11 @@ int vm_disk_change_medium(struct vm *vm, unsigned index, const char *path,
 	return 0;
 }
 
+const char *vm_cache_mode_help(unsigned i, char *text)
+{
+	return cache_mode_help(i, text);
+}
+
 /* ---- jobs ---- */
 
 static int start(struct vm *vm, struct drive *drive, struct blk_job_config *cfg,

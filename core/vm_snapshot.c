@@ -262,6 +262,24 @@ size_t vm_memory_events(struct vm *vm, uint64_t since, struct vm_mem_event *out,
 
 /* ---- disks ---- */
 
+static void copy_fates(struct vm_disk_row *row,
+		       const struct vm_disk_config *cfg)
+{
+	bool is_raw = !cfg->scratch && strcmp(cfg->format, "qcow2") != 0;
+	enum drive_preset preset;
+
+	if (drive_preset_parse(cfg->cache, &preset, NULL))
+		return;
+	for (int i = 0; i < CACHE_NR_EVENTS; i++) {
+		enum cache_fate fate = cache_fate(&cache_modes[preset],
+						  row->wce, is_raw, i);
+
+		row->after[i].event = cache_event_name(i);
+		row->after[i].text = cache_fate_text(fate);
+		row->after[i].bad = fate == CACHE_NOTHING;
+	}
+}
+
 static void copy_job(struct vm_disk_row *row, struct drive *drive)
 {
 	struct blk_job *job = drive_job(drive);
@@ -312,6 +330,7 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 			 *cfg->cache ? cfg->cache : "writeback");
 		snprintf(row->aio, sizeof(row->aio), "%s",
 			 *cfg->aio ? cfg->aio : "threads");
+		copy_fates(row, cfg);
 		copy_job(row, disk->drive);
 		pthread_mutex_lock(&vm->lock);
 		memcpy(row->path, disk->path, sizeof(row->path));

@@ -65,29 +65,14 @@ struct drive {
 	struct blk_job *job;
 };
 
-struct preset_row {
-	const char *name;
-	bool direct, wce, ignore_flush;
-};
-
-static const struct preset_row presets[] = {
-	[DRIVE_WRITEBACK] = {"writeback", false, true, false},
-	[DRIVE_NONE] = {"none", true, true, false},
-	[DRIVE_WRITETHROUGH] = {"writethrough", false, false, false},
-	[DRIVE_DIRECTSYNC] = {"directsync", true, false, false},
-	[DRIVE_UNSAFE] = {"unsafe", false, true, true},
-};
-
-#define NR_PRESETS (sizeof(presets) / sizeof(presets[0]))
-
 int drive_preset_parse(const char *name, enum drive_preset *out,
 		       struct error *e)
 {
 	*out = DRIVE_WRITEBACK;
 	if (!name || !*name)
 		return 0;
-	for (unsigned i = 0; i < NR_PRESETS; i++)
-		if (!strcmp(presets[i].name, name)) {
+	for (unsigned i = 0; i < DRIVE_NR_PRESETS; i++)
+		if (!strcmp(cache_modes[i].name, name)) {
 			*out = (enum drive_preset)i;
 			return 0;
 		}
@@ -273,7 +258,7 @@ static int check(const struct drive *d, const struct drive_req *req)
 
 void drive_submit(struct drive *d, struct drive_req *req)
 {
-	bool ignore_flush = presets[d->cfg.preset].ignore_flush;
+	bool ignore_flush = cache_modes[d->cfg.preset].ignore_flush;
 	bool is_empty;
 	int ret;
 
@@ -281,14 +266,15 @@ void drive_submit(struct drive *d, struct drive_req *req)
 	req->next = NULL;
 	req->start_ns = loop_now_ns();
 	req->sync = false;
-	if (!ignore_flush && req->op == DRIVE_FLUSH)
+	/* Ignored or not: a format writes its tables to the file. */
+	if (req->op == DRIVE_FLUSH)
 		req->sync = true;
 	if (!ignore_flush &&
 	    (req->op == DRIVE_WRITE || req->op == DRIVE_WRITE_ZEROES))
 		req->sync = req->fua || !drive_wce(d);
 	__atomic_fetch_add(&d->in_flight, 1, __ATOMIC_RELAXED);
 	ret = check(d, req);
-	is_empty = req->op == DRIVE_FLUSH ? !req->sync : !req->len;
+	is_empty = req->op != DRIVE_FLUSH && !req->len;
 	if (!ret && !is_empty) {
 		ret = co_start(d->ctx, run_request, req);
 		if (!ret)
@@ -326,7 +312,7 @@ void drive_set_wce(struct drive *d, bool on)
 int drive_attach(struct drive *d, const struct drive_caps *caps,
 		 struct error *e)
 {
-	const struct preset_row *p = &presets[d->cfg.preset];
+	const struct cache_mode *p = &cache_modes[d->cfg.preset];
 
 	if (!d->cfg.readonly && !p->ignore_flush) {
 		if (p->wce && caps->wce == DRIVE_WCE_ALWAYS && !caps->flush)
@@ -576,8 +562,8 @@ static int replace_medium(struct drive *d, const char *path, struct error *e)
 	struct drive_config cfg = d->cfg;
 	struct drive_image image = {
 		.cfg = &cfg,
-		.direct = presets[cfg.preset].direct,
-		.no_flush = presets[cfg.preset].ignore_flush,
+		.direct = cache_modes[cfg.preset].direct,
+		.no_flush = cache_modes[cfg.preset].ignore_flush,
 		.wrap = d->wrap,
 		.wrap_arg = d->wrap_arg,
 	};
@@ -682,7 +668,7 @@ drive_alloc(struct loop *loop, const struct drive_config *cfg, struct log *log)
 	d->log = log;
 	d->cfg = *cfg;
 	d->cfg.path = d->path;
-	d->wce = presets[cfg->preset].wce;
+	d->wce = cache_modes[cfg->preset].wce;
 	pthread_mutex_init(&d->job_lock, NULL);
 	return d;
 }
@@ -714,7 +700,7 @@ struct drive *drive_open_with(struct loop *loop, const struct drive_config *cfg,
 {
 	struct drive *d;
 
-	if ((unsigned)cfg->preset >= NR_PRESETS) {
+	if ((unsigned)cfg->preset >= DRIVE_NR_PRESETS) {
 		error_set(e, -EINVAL, "disk '%s': no such cache mode",
 			  cfg->path ? cfg->path : "");
 		return NULL;

@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "core/blk/blk.h"
+#include "core/blk/cache_mode.h"
 
 struct blk_job;
 struct blk_job_config;
@@ -23,14 +24,6 @@ struct drive;
 struct error;
 struct log;
 struct loop;
-
-enum drive_preset {
-	DRIVE_WRITEBACK,
-	DRIVE_NONE,
-	DRIVE_WRITETHROUGH,
-	DRIVE_DIRECTSYNC,
-	DRIVE_UNSAFE
-};
 
 /* Can the device model's guest interface speak of a write cache? */
 enum drive_wce_cap { DRIVE_WCE_NEVER, DRIVE_WCE_ALWAYS, DRIVE_WCE_NEGOTIABLE };

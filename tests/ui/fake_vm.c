@@ -452,3 +452,10 @@ struct log *vm_log(struct vm *vm)
 {
 	return vm->log;
 }
+
+const char *vm_cache_mode_help(unsigned i, char *text)
+{
+	(void)i;
+	(void)text;
+	return NULL;
+}

@@ -6,6 +6,17 @@
 
 #include "ui/session/session.h"
 
+static void print_run_help(void)
+{
+	const char *line;
+	char text[128];
+
+	cli_help(&command_run);
+	printf("\nOptions:\n%s\nCache modes:\n", run_options_help);
+	for (unsigned i = 0; (line = vm_cache_mode_help(i, text)); i++)
+		printf("  %s\n", line);
+}
+
 static int run(int argc, char **argv)
 {
 	struct session_options session;
@@ -15,8 +26,7 @@ static int run(int argc, char **argv)
 	if (run_options_parse(argc, argv, &o, &e))
 		return cli_fail(&e);
 	if (o.help) {
-		cli_help(&command_run);
-		printf("\nOptions:\n%s", run_options_help);
+		print_run_help();
 		return 0;
 	}
 	if (o.headless)

@@ -475,6 +475,12 @@ static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 	line(s, strcmp(d->cache, "unsafe") ? ROLE_TEXT : ROLE_BAD, "Cache",
 	     text);
 	line(s, ROLE_TEXT, "AIO", d->aio);
+	for (int i = 0; i < 4 && !d->readonly && d->after[i].event; i++) {
+		snprintf(text, sizeof(text), "%s: %s", d->after[i].event,
+			 d->after[i].text);
+		line(s, d->after[i].bad ? ROLE_BAD : ROLE_TEXT,
+		     i ? "" : "After a", text);
+	}
 	if (*d->job) {
 		snprintf(text, sizeof(text), "%s, %s", d->job, d->job_state);
 		line(s, strcmp(d->job_state, "failed") ? ROLE_TEXT : ROLE_BAD,
