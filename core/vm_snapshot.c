@@ -271,8 +271,8 @@ static void copy_fates(struct vm_disk_row *row,
 	if (drive_preset_parse(cfg->cache, &preset, NULL))
 		return;
 	for (int i = 0; i < CACHE_NR_EVENTS; i++) {
-		enum cache_fate fate = cache_fate(&cache_modes[preset],
-						  row->wce, is_raw, i);
+		enum cache_fate fate =
+			cache_fate(&cache_modes[preset], row->wce, is_raw, i);
 
 		row->after[i].event = cache_event_name(i);
 		row->after[i].text = cache_fate_text(fate);
