@@ -172,7 +172,8 @@ static void transparent(void **state)
 
 struct cut {
 	struct blk_bench *f;
-	struct blk *disk, *b;
+	struct blk *disk, *b; /* b: the cache */
+	struct blk *top;      /* what the lanes write to: b, or an image */
 	struct model *m;
 	enum blk_cut mode;
 	unsigned seed, running, lane, old, torn;
@@ -189,7 +190,7 @@ static void write_some(struct cut *c, unsigned lane, unsigned *random)
 	for (uint32_t i = 0; i < nr; i++)
 		model_fill(buf + i * SECTOR, tag, first + i);
 	model_begin(c->m, first, nr, tag, 0);
-	if (blk_write(c->b, (uint64_t)first * SECTOR, buf, nr * SECTOR,
+	if (blk_write(c->top, (uint64_t)first * SECTOR, buf, nr * SECTOR,
 		      flags)) {
 		c->stop = true;
 		return;
@@ -207,7 +208,7 @@ static void flush_some(struct cut *c)
 {
 	uint64_t covers = c->m->completions;
 
-	if (blk_flush(c->b))
+	if (blk_flush(c->top))
 		c->stop = true;
 	else
 		model_flushed(c->m, covers, 0);
@@ -247,21 +248,21 @@ static void check_disk(struct cut *c)
 	}
 }
 
-static void run_cut(struct cut *c)
+static struct model *new_model(void)
+{
+	struct model *m = calloc(1, sizeof(*m));
+
+	m->next_tag = 2;
+	for (uint32_t s = 0; s < SECTORS; s++)
+		history_add(&m->sectors[s], TAG_ZERO, 0)->done = 0;
+	return m;
+}
+
+/* Work in four lanes until the power goes. */
+static void work_and_cut(struct cut *c)
 {
 	unsigned random = c->seed;
-	uint8_t buf[SECTOR];
-	struct error e = {0};
-	uint64_t n;
 
-	c->m = calloc(1, sizeof(*c->m));
-	c->m->next_tag = 2;
-	for (uint32_t s = 0; s < SECTORS; s++)
-		history_add(&c->m->sectors[s], TAG_ZERO, 0)->done = 0;
-	c->disk = memory_disk_open(c->f->ctx, SECTORS * SECTOR);
-	memory_disk_of(c->disk)->slow = 3;
-	memory_disk_of(c->disk)->seed = c->seed;
-	c->b = open_over(blk_ref(c->disk), c->seed % 3 ? NULL : "30000");
 	c->stop = false;
 	for (c->lane = 0; c->lane < 4; c->lane++) {
 		c->running++;
@@ -276,9 +277,16 @@ static void run_cut(struct cut *c)
 	CHECK_EQ(blk_volatile_cut(c->b, c->mode, c->seed), 0);
 	while (c->running)
 		co_sleep_ns(c->f->ctx, 10000);
-	check_disk(c);
-	/* Nothing works any more, and nothing reaches the disk. */
-	n = memory_disk_of(c->disk)->writes;
+}
+
+/* Nothing works any more, and nothing reaches the disk. */
+static void check_dead(struct cut *c)
+{
+	unsigned writes = memory_disk_of(c->disk)->writes;
+	uint8_t buf[SECTOR] = {0};
+	struct error e = {0};
+	uint64_t n;
+
 	CHECK_EQ(blk_write(c->b, 0, buf, SECTOR, 0), -EIO);
 	CHECK_EQ(blk_write(c->b, 0, buf, SECTOR, BLK_FUA), -EIO);
 	CHECK_EQ(blk_write_zeroes(c->b, 0, SECTOR, 0), -EIO);
@@ -286,8 +294,21 @@ static void run_cut(struct cut *c)
 	CHECK_EQ(blk_read(c->b, 0, buf, SECTOR), -EIO);
 	CHECK_EQ(blk_flush(c->b), -EIO);
 	CHECK_EQ(blk_truncate(c->b, 0, BLK_PREALLOC_OFF, true, &e), -EIO);
-	CHECK_EQ(memory_disk_of(c->disk)->writes, n);
+	CHECK_EQ(memory_disk_of(c->disk)->writes, writes);
 	CHECK_EQ(blk_status(c->b, 0, SECTOR, &n, NULL, NULL), -EIO);
+}
+
+static void run_cut(struct cut *c)
+{
+	c->m = new_model();
+	c->disk = memory_disk_open(c->f->ctx, SECTORS * SECTOR);
+	memory_disk_of(c->disk)->slow = 3;
+	memory_disk_of(c->disk)->seed = c->seed;
+	c->b = c->top =
+		open_over(blk_ref(c->disk), c->seed % 3 ? NULL : "30000");
+	work_and_cut(c);
+	check_disk(c);
+	check_dead(c);
 	blk_unref(c->b);
 	CHECK_EQ(blk_unref(c->disk), 0);
 	model_fini(c->m);
@@ -317,6 +338,101 @@ static void cuts(void **state)
 	struct blk_bench *f = *state;
 
 	assert_int_equal(blk_run(f->ctx, cuts_run, f), 0);
+}
+
+/* ---- an image over the cache ---- */
+
+struct image_cut {
+	struct cut cut;
+	char path[64];
+	uint8_t *empty; /* the image's bytes when it was made */
+	size_t len;
+};
+
+static struct blk *open_image(struct image_cut *i, struct blk *file, bool write)
+{
+	struct blk_options o = {.format = "qcow2", .write = write};
+	struct error e = {0};
+	struct blk *b = blk_open_over(file, &o, &e);
+
+	if (!b)
+		fprintf(stderr, "seed %u: %s\n", i->cut.seed, e.msg);
+	CHECK(b);
+	return b;
+}
+
+static void check_image(struct image_cut *i)
+{
+	struct cut *c = &i->cut;
+	struct blk *b = open_image(i, blk_ref(c->disk), false);
+	uint64_t stable = model_stable(c->m, 0);
+	struct blk_check out = {0};
+	uint8_t buf[SECTOR];
+
+	CHECK_EQ(blk_qcow2_format.check(b, 0, &out, NULL), 0);
+	CHECK_EQ(out.corruptions + out.check_errors, 0);
+	for (uint32_t s = 0; s < SECTORS; s++) {
+		CHECK_EQ(blk_read(b, s * SECTOR, buf, SECTOR), 0);
+		CHECK(model_allows(c->m, buf, s, 0, stable));
+	}
+	CHECK_EQ(blk_unref(b), 0);
+}
+
+static void run_image_cut(struct image_cut *i)
+{
+	struct cut *c = &i->cut;
+
+	c->m = new_model();
+	c->disk = memory_disk_open(c->f->ctx, i->len);
+	memcpy(memory_disk_of(c->disk)->data, i->empty, i->len);
+	memory_disk_of(c->disk)->slow = 3;
+	memory_disk_of(c->disk)->seed = c->seed;
+	c->b = open_over(blk_ref(c->disk), c->seed % 3 ? NULL : "30000");
+	c->top = open_image(i, blk_ref(c->b), true);
+	work_and_cut(c);
+	/* Closing tells of the loss and changes nothing. */
+	blk_unref(c->top);
+	blk_unref(c->b);
+	check_image(i);
+	CHECK_EQ(blk_unref(c->disk), 0);
+	model_fini(c->m);
+}
+
+static int image_run(void *arg)
+{
+	struct image_cut *i = arg;
+	struct blk_opt opt = {"cluster_size", "1024"};
+	struct blk_create create = {.path = i->path,
+				    .len = SECTORS * SECTOR,
+				    .opts = &opt,
+				    .nr_opts = 1};
+	struct error e = {0};
+	FILE *in;
+
+	CHECK_EQ(blk_qcow2_format.create(i->cut.f->ctx, &create, &e), 0);
+	in = fopen(i->path, "r");
+	CHECK(in);
+	i->empty = calloc(1, 65536);
+	i->len = fread(i->empty, 1, 65536, in);
+	fclose(in);
+	for (i->cut.mode = BLK_CUT_NONE; i->cut.mode <= BLK_CUT_TORN;
+	     i->cut.mode++)
+		for (i->cut.seed = 1; i->cut.seed <= 60; i->cut.seed++)
+			run_image_cut(i);
+	free(i->empty);
+	return 0;
+}
+
+static void images_survive_cuts(void **state)
+{
+	struct image_cut i = {.cut.f = *state,
+			      .path = "/tmp/test_filter_volatile.XXXXXX"};
+	int fd = mkstemp(i.path);
+
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(blk_run(i.cut.f->ctx, image_run, &i), 0);
+	unlink(i.path);
 }
 
 /* Without anything on its way the outcome is exact: how many of the eight
@@ -401,9 +517,9 @@ static void unsafe_loses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(basics),	cmocka_unit_test(transparent),
-		cmocka_unit_test(cuts),		cmocka_unit_test(exact),
-		cmocka_unit_test(unsafe_loses),
+		cmocka_unit_test(basics), cmocka_unit_test(transparent),
+		cmocka_unit_test(cuts),	  cmocka_unit_test(images_survive_cuts),
+		cmocka_unit_test(exact),  cmocka_unit_test(unsafe_loses),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
