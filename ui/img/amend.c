@@ -83,13 +83,13 @@ static int amend(struct request *r, struct blk *b)
 	char sizes[4][24];
 	struct error e = {0};
 
-	if (r->opts.help)
+	if (f && r->opts.help)
 		return print_help(r, f);
-	if (!f->amend)
+	if (!f || !f->amend)
 		return img_error(r->t,
 				 "Format driver '%s' does not support option "
 				 "amendment",
-				 f->name);
+				 blk_format(b));
 	if (check_options(r, f) || write_sizes(r, f, sizes, 4))
 		return 1;
 	a.opts = r->opts.list;

@@ -45,7 +45,7 @@ static int act(struct request *r, struct blk *b, struct blk *source)
 		struct error e = {0};
 		int ret;
 
-		if (f->bitmap)
+		if (f && f->bitmap)
 			ret = f->bitmap(b, &op, &e);
 		else if (a->verb == BLK_BITMAP_ADD)
 			ret = error_set(&e, -1,

@@ -111,7 +111,7 @@ static int empty_top(struct commit *c)
 	const struct blk_format *f = blk_format_find(blk_format(c->top));
 	struct error e = {0};
 
-	if (!f->make_empty)
+	if (!f || !f->make_empty)
 		return img_error(c->t, "Could not empty %s: %s", c->in.path,
 				 strerror(ENOTSUP));
 	if (f->make_empty(c->top, &e))

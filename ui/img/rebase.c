@@ -159,7 +159,7 @@ static int change_name(struct rebase *r)
 				 "Could not change the backing file to '%s': "
 				 "backing format must be specified",
 				 r->name);
-	if (!f->set_backing)
+	if (!f || !f->set_backing)
 		error_set(&e, -ENOTSUP, "%s", strerror(ENOTSUP));
 	else if (!f->set_backing(r->top, r->name, *r->name ? r->format : NULL,
 				 &e))
