@@ -25,6 +25,13 @@ struct nbd_export {
 	bool write, write_through;
 };
 
+/* For the data of a request; kept for the next one. */
+struct nbd_buffer {
+	struct nbd_buffer *next;
+	size_t room;
+	uint8_t *data; /* aligned as disks like it */
+};
+
 struct nbd_conn {
 	struct nbd_server *server;
 	struct nbd_conn *next;
@@ -45,6 +52,8 @@ struct nbd_conn {
 	unsigned nr_requests;
 	uint64_t held; /* bytes of their data */
 	struct co_queue room;
+	struct nbd_buffer *spare;
+	size_t spare_len; /* bytes in all of them */
 };
 
 /* Receives exactly len bytes, or sends all; 0 or -errno. */

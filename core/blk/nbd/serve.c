@@ -13,7 +13,9 @@
 
 #define REQUESTS_MAX 32
 #define HELD_MAX     (64u << 20) /* bytes of data of one client's requests */
-#define HOLE_MIN     65536	 /* shorter reads don't ask for zeroes */
+#define BUFFER_MIN   16384
+#define SPARE_MAX    (16u << 20)
+#define HOLE_MIN     65536 /* shorter reads don't ask for zeroes */
 #define EXTENTS_MAX  2048
 #define STEP	     (1u << 20)
 
@@ -22,9 +24,80 @@ struct request {
 	uint16_t flags, type;
 	uint64_t cookie, off;
 	uint32_t len;
+	struct nbd_buffer *buffer;
 	uint8_t *data;
 	int error; /* found before it began */
 };
+
+/* ---- buffers ---- */
+
+static void buffer_free(struct nbd_buffer *buffer)
+{
+	free(buffer->data);
+	free(buffer);
+}
+
+static struct nbd_buffer *buffer_create(size_t len)
+{
+	struct nbd_buffer *buffer = calloc(1, sizeof(*buffer));
+
+	if (!buffer)
+		return NULL;
+	buffer->room = BUFFER_MIN;
+	while (buffer->room < len)
+		buffer->room *= 2;
+	if (!posix_memalign((void **)&buffer->data, 4096, buffer->room))
+		return buffer;
+	free(buffer);
+	return NULL;
+}
+
+/* Makes room for the request's data; fresh memory for each would cost more
+ * than copying them. */
+static int take_buffer(struct request *r)
+{
+	struct nbd_buffer **p = &r->c->spare;
+
+	while (*p && ((*p)->room < r->len || (*p)->room / 8 > r->len))
+		p = &(*p)->next;
+	r->buffer = *p;
+	if (*p) {
+		r->c->spare_len -= (*p)->room;
+		*p = (*p)->next;
+	} else {
+		r->buffer = buffer_create(r->len);
+	}
+	if (!r->buffer)
+		return -ENOMEM;
+	r->data = r->buffer->data;
+	return 0;
+}
+
+static void request_free(struct request *r)
+{
+	struct nbd_conn *c = r->c;
+	struct nbd_buffer *buffer = r->buffer;
+
+	if (buffer && c->spare_len + buffer->room > SPARE_MAX) {
+		buffer_free(buffer);
+	} else if (buffer) {
+		buffer->next = c->spare;
+		c->spare = buffer;
+		c->spare_len += buffer->room;
+	}
+	free(r);
+}
+
+static void free_spare(struct nbd_conn *c)
+{
+	while (c->spare) {
+		struct nbd_buffer *buffer = c->spare;
+
+		c->spare = buffer->next;
+		buffer_free(buffer);
+	}
+	c->spare_len = 0;
+}
 
 /* ---- replies ---- */
 
@@ -125,10 +198,8 @@ static void do_read(struct request *r)
 		send_chunk(r, NBD_CHUNK_HOLE, own, 12, NULL, 0);
 		return;
 	}
-	if (r->len && posix_memalign((void **)&r->data, 4096, r->len)) {
-		r->data = NULL;
-		ret = -ENOMEM;
-	}
+	if (r->len)
+		ret = take_buffer(r);
 	if (r->len && !ret)
 		ret = blk_read(x->blk, x->off + r->off, r->data, r->len);
 	if (ret || !r->len)
@@ -331,8 +402,7 @@ static void request_run(void *arg)
 	answer(r);
 	c->nr_requests--;
 	c->held -= data_len(r);
-	free(r->data);
-	free(r);
+	request_free(r);
 	co_wake_all(&c->room);
 }
 
@@ -368,15 +438,12 @@ static struct request *next_request(struct nbd_conn *c)
 	wait_for_room(c, data_len(r));
 	if (r->type != NBD_CMD_WRITE)
 		return r;
-	if (posix_memalign((void **)&r->data, 4096, r->len ? r->len : 1)) {
-		r->data = NULL;
+	if (take_buffer(r))
 		goto over;
-	}
 	if (!nbd_conn_recv(c, r->data, r->len))
 		return r;
 over:
-	free(r->data);
-	free(r);
+	request_free(r);
 	return NULL;
 }
 
@@ -396,4 +463,5 @@ void nbd_conn_serve(struct nbd_conn *c)
 	}
 	while (c->nr_requests)
 		co_wait(&c->room, NULL);
+	free_spare(c);
 }
