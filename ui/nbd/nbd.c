@@ -19,6 +19,7 @@
 #include "core/blk/nbd/address.h"
 #include "core/blk/nbd/server.h"
 #include "core/blk/options.h"
+#include "core/blk/scratch.h"
 #include "core/log.h"
 #include "core/loop.h"
 
@@ -30,6 +31,7 @@ struct nbd_tool {
 	struct nbd_server *server;
 	unsigned max_clients;
 	const char *folders, *pid_path;
+	bool scratch; /* clients write to an overlay that goes with us */
 	bool persistent, list, fork, has_cache, unmap, verbose;
 	int ready_fd;	/* the parent waits there; -1: none */
 	int idle_fd;	/* written when the last client has left */
@@ -50,8 +52,8 @@ static void on_client_gone(void *arg, bool negotiated, unsigned left)
 
 static void warn_probed(struct nbd_tool *n, struct blk *b)
 {
-	if (!n->source.write || n->source.format || n->source.image_opts ||
-	    strcmp(blk_format(b), "raw") ||
+	if (!n->source.write || n->scratch || n->source.format ||
+	    n->source.image_opts || strcmp(blk_format(b), "raw") ||
 	    !strncmp(n->source.path, "json:", 5))
 		return;
 	fprintf(stderr,
@@ -64,6 +66,19 @@ static void warn_probed(struct nbd_tool *n, struct blk *b)
 		n->source.path);
 }
 
+static struct blk *open_image(struct nbd_tool *n, struct error *e)
+{
+	struct img_source s = n->source;
+	struct blk *b;
+
+	if (n->scratch)
+		s.write = false;
+	b = img_try_open(&n->tool, &s, e);
+	if (b && n->scratch && n->source.write)
+		b = blk_scratch_over(b, e);
+	return b;
+}
+
 static int open_server(void *arg)
 {
 	struct nbd_tool *n = arg;
@@ -71,7 +86,7 @@ static int open_server(void *arg)
 					.client_gone = on_client_gone,
 					.arg = n};
 	struct error e = {0};
-	struct blk *b = img_try_open(&n->tool, &n->source, &e);
+	struct blk *b = open_image(n, &e);
 	int ret;
 
 	if (!b)
@@ -80,7 +95,7 @@ static int open_server(void *arg)
 	warn_probed(n, b);
 	n->server = nbd_server_create(n->tool.ctx, &cfg, &e);
 	n->export.blk = b;
-	n->export.write = n->source.write;
+	n->export.write = blk_writable(b);
 	ret = n->server ? 0 : -ENOMEM;
 	if (!ret && n->export.off > blk_len(b))
 		ret = error_set(&e, -EINVAL,
@@ -275,6 +290,9 @@ static void print_help(const char *program)
 	       "Block device options:\n"
 	       "  -f, --format=FORMAT       set image format (raw, qcow2)\n"
 	       "  -r, --read-only           export read-only\n"
+	       "  -s, --snapshot            use FILE as an external snapshot: "
+	       "what clients write\n"
+	       "                            goes to a temporary file\n"
 	       "  -l, --load-snapshot=SNAPSHOT_PARAM\n"
 	       "                            load an internal snapshot inside "
 	       "FILE and export it\n"
@@ -430,9 +448,6 @@ static int unsupported(struct nbd_tool *n, int c)
 		return img_error(t, "bitmaps can't be exported");
 	case 'A':
 		return img_error(t, "the allocation depth can't be exported");
-	case 's':
-		return img_error(t, "-s is not supported; make an overlay with "
-				    "'create -b' and export that");
 	case 'T':
 		return img_error(t, "tracing is not supported");
 	default:
@@ -458,6 +473,9 @@ static bool keep(struct nbd_tool *n, int c)
 		return true;
 	case 'r':
 		n->source.write = false;
+		return true;
+	case 's':
+		n->scratch = true;
 		return true;
 	case 't':
 		n->persistent = true;
