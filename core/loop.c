@@ -158,8 +158,9 @@ static void run_posted(struct loop *loop)
 		void *arg = w->arg;
 
 		next = w->next;
-		/* From here on it may be posted again, or be freed by fn. */
-		__atomic_store_n(&w->queued, 0, __ATOMIC_RELEASE);
+		/* From here on it may be posted again, or be freed by fn.
+		 * Acquire: fn sees what those wrote who found it queued. */
+		__atomic_exchange_n(&w->queued, 0, __ATOMIC_ACQ_REL);
 		fn(arg);
 	}
 }
