@@ -24,6 +24,9 @@
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #endif
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #define CO_STACK_LEN (256 * 1024)
 #define CO_POOL_MAX  64
@@ -42,6 +45,10 @@ struct co {
 	void *fake, *caller_fake;
 	const void *caller_stack;
 	size_t caller_stack_len;
+#endif
+#ifdef __SANITIZE_THREAD__
+	ucontext_t here, there;
+	void *fiber, *caller_fiber;
 #endif
 };
 
@@ -65,6 +72,10 @@ static void switch_start(struct co *co, bool to_co)
 		__sanitizer_start_switch_fiber(co->done ? NULL : &co->fake,
 					       co->caller_stack,
 					       co->caller_stack_len);
+#elif defined(__SANITIZE_THREAD__)
+	if (to_co)
+		co->caller_fiber = __tsan_get_current_fiber();
+	__tsan_switch_to_fiber(to_co ? co->fiber : co->caller_fiber, 0);
 #else
 	(void)co;
 	(void)to_co;
@@ -85,10 +96,32 @@ static void switch_finish(struct co *co, bool in_co)
 #endif
 }
 
+/* Both return when the other side switches back. */
+static void enter(struct co *co)
+{
+#ifdef __SANITIZE_THREAD__
+	/* It knows fibers, but no jumps between stacks. */
+	switch_start(co, true);
+	swapcontext(&co->there, &co->here);
+#else
+	if (sigsetjmp(co->caller, 0))
+		return;
+	switch_start(co, true);
+	siglongjmp(co->env, 1);
+#endif
+}
+
 static void leave(struct co *co)
 {
+#ifdef __SANITIZE_THREAD__
+	switch_start(co, false);
+	swapcontext(&co->here, &co->there);
+#else
+	if (sigsetjmp(co->env, 0))
+		return;
 	switch_start(co, false);
 	siglongjmp(co->caller, 1);
+#endif
 }
 
 static void co_main(unsigned high, unsigned low)
@@ -97,14 +130,12 @@ static void co_main(unsigned high, unsigned low)
 
 	switch_finish(co, true);
 	/* Entered to make the first jump target; runs when resumed. */
-	if (!sigsetjmp(co->env, 0))
-		leave(co);
+	leave(co);
 	for (;;) {
 		switch_finish(co, true);
 		co->fn(co->arg);
 		co->done = true;
-		if (!sigsetjmp(co->env, 0))
-			leave(co);
+		leave(co);
 	}
 }
 
@@ -113,10 +144,7 @@ static void resume(struct co *co)
 	co->resumer = current;
 	current = co;
 	co->yielded = false;
-	if (!sigsetjmp(co->caller, 0)) {
-		switch_start(co, true);
-		siglongjmp(co->env, 1);
-	}
+	enter(co);
 	switch_finish(co, false);
 	current = co->resumer;
 }
@@ -125,26 +153,40 @@ static void resume(struct co *co)
 
 static void co_free(struct co *co)
 {
+#ifdef __SANITIZE_THREAD__
+	__tsan_destroy_fiber(co->fiber);
+#endif
 	munmap((char *)co->stack - CO_GUARD_LEN, CO_STACK_LEN + CO_GUARD_LEN);
 	free(co);
+}
+
+static void make_entry(struct co *co, ucontext_t *entry)
+{
+	getcontext(entry);
+	entry->uc_stack.ss_sp = co->stack;
+	entry->uc_stack.ss_size = CO_STACK_LEN;
+	entry->uc_link = NULL;
+	makecontext(entry, (void (*)(void))co_main, 2,
+		    (unsigned)((uintptr_t)co >> 32), (unsigned)(uintptr_t)co);
 }
 
 /* Runs co_main up to its first jump target. */
 static void prime(struct co *co)
 {
+#ifdef __SANITIZE_THREAD__
+	co->fiber = __tsan_create_fiber(0);
+	make_entry(co, &co->here);
+	enter(co);
+#else
 	ucontext_t entry;
 
-	getcontext(&entry);
-	entry.uc_stack.ss_sp = co->stack;
-	entry.uc_stack.ss_size = CO_STACK_LEN;
-	entry.uc_link = NULL;
-	makecontext(&entry, (void (*)(void))co_main, 2,
-		    (unsigned)((uintptr_t)co >> 32), (unsigned)(uintptr_t)co);
+	make_entry(co, &entry);
 	if (!sigsetjmp(co->caller, 0)) {
 		switch_start(co, true);
 		setcontext(&entry);
 	}
 	switch_finish(co, false);
+#endif
 }
 
 static struct co *co_create(struct blk_ctx *ctx)
@@ -230,8 +272,7 @@ void co_yield (void)
 		return;
 	}
 	co->yielded = true;
-	if (!sigsetjmp(co->env, 0))
-		leave(co);
+	leave(co);
 	switch_finish(co, true);
 	co->woken = false;
 }
