@@ -58,7 +58,7 @@ struct drive {
 	unsigned in_flight;	    /* atomic */
 	struct drive_stats stats;   /* relaxed atomics */
 	struct drive_req own_flush; /* after WCE was turned off */
-	bool own_flush_busy;
+	bool own_flush_busy, own_flush_again;
 	struct drive_req *done_first, *done_last;
 	struct blk_export *export;
 	pthread_mutex_t job_lock; /* a leaf; protects job */
@@ -283,21 +283,10 @@ void drive_submit(struct drive *d, struct drive_req *req)
 	take_back(d, req, ret);
 }
 
-static void own_flush_done(struct drive_req *req, int res)
+static void own_flush_done(struct drive_req *req, int res);
+
+static void start_own_flush(struct drive *d)
 {
-	struct drive *d = req->opaque;
-
-	(void)res; /* flush() has said it, and says it to the guest again */
-	d->own_flush_busy = false;
-}
-
-void drive_set_wce(struct drive *d, bool on)
-{
-	bool was = drive_wce(d);
-
-	__atomic_store_n(&d->wce, on, __ATOMIC_RELAXED);
-	if (on || !was || !d->attached || !d->blk || d->own_flush_busy)
-		return;
 	d->own_flush_busy = true;
 	d->own_flush = (struct drive_req){
 		.op = DRIVE_FLUSH,
@@ -305,6 +294,31 @@ void drive_set_wce(struct drive *d, bool on)
 		.opaque = d,
 	};
 	drive_submit(d, &d->own_flush);
+}
+
+static void own_flush_done(struct drive_req *req, int res)
+{
+	struct drive *d = req->opaque;
+
+	(void)res; /* flush() has said it, and says it to the guest again */
+	d->own_flush_busy = false;
+	if (d->own_flush_again)
+		start_own_flush(d);
+	d->own_flush_again = false;
+}
+
+void drive_set_wce(struct drive *d, bool on)
+{
+	bool was = drive_wce(d);
+
+	__atomic_store_n(&d->wce, on, __ATOMIC_RELAXED);
+	if (on || !was || !d->attached || !d->blk)
+		return;
+	/* One on its way may have begun before the last writes. */
+	if (d->own_flush_busy)
+		d->own_flush_again = true;
+	else
+		start_own_flush(d);
 }
 
 /* ---- which device may have which mode ---- */

@@ -19,6 +19,7 @@
 struct pc_gate {
 	int gate;	/* reads and writes wait for this eventfd when >= 0 */
 	int io_error;	/* and then fail with it */
+	int sync_gate;	/* flushes wait for this one, when > 0 */
 	int sync_error; /* the next flush fails with it */
 	unsigned syncs;
 	bool direct;	/* the file was opened with O_DIRECT */
@@ -31,13 +32,14 @@ static inline int pc_wait_call(void *arg)
 {
 	uint64_t n;
 
-	(void)arg;
-	return read(pc_gate.gate, &n, sizeof(n)) < 0 ? -errno : 0;
+	return read(*(int *)arg, &n, sizeof(n)) < 0 ? -errno : 0;
 }
 
 static inline int pc_wait_gate(struct blk *b)
 {
-	int ret = pc_gate.gate >= 0 ? co_worker(b->ctx, pc_wait_call, NULL) : 0;
+	int ret = pc_gate.gate >= 0
+			  ? co_worker(b->ctx, pc_wait_call, &pc_gate.gate)
+			  : 0;
 
 	return ret ? ret : -pc_gate.io_error;
 }
@@ -78,7 +80,8 @@ static inline int pc_flush(struct blk *b)
 {
 	int ret = -pc_gate.sync_error;
 
-	(void)b;
+	if (pc_gate.sync_gate > 0)
+		co_worker(b->ctx, pc_wait_call, &pc_gate.sync_gate);
 	pc_note('s');
 	__atomic_fetch_add(&pc_gate.syncs, 1, __ATOMIC_SEQ_CST);
 	pc_gate.sync_error = 0;

@@ -310,6 +310,28 @@ static void guest_switches_the_write_cache(void **state)
 	assert_int_equal(pc_gate.syncs, 2);
 }
 
+/* What was written while the drive's own flush was on its way. */
+static void a_cache_turned_off_again_is_flushed_again(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+	uint64_t two = 2;
+
+	open_preset(f, DRIVE_WRITEBACK);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	pc_gate.sync_gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	loop_call(f->loop, do_wce_off, f->drive);
+	loop_call(f->loop, do_wce_on, f->drive);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 512, 512), 0);
+	loop_call(f->loop, do_wce_off, f->drive);
+	assert_int_equal(write(pc_gate.sync_gate, &two, 8), 8);
+	while (drive_in_flight(f->drive))
+		usleep(1000);
+	assert_string_equal(pc_gate.order, "wwss");
+	close(pc_gate.sync_gate);
+	pc_gate.sync_gate = 0;
+}
+
 static void failed_sync_is_never_forgotten(void **state)
 {
 	struct fixture *f = *state;
@@ -845,6 +867,7 @@ int main(void)
 		T(write_is_synced_after_not_before),
 		T(fua_syncs_one_write),
 		T(guest_switches_the_write_cache),
+		T(a_cache_turned_off_again_is_flushed_again),
 		T(failed_sync_is_never_forgotten),
 		T(ranges_are_checked),
 		T(iov_must_match_len),
