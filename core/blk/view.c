@@ -151,7 +151,9 @@ static int view_part(struct blk *b, uint64_t off, uint64_t len,
 	if (part->copied)
 		return 0;
 	blk_disk_lock(v->disk, lock, off, part->len);
-	/* The guest may have been faster. */
+	/* The guest may have been faster, and the copy have failed. */
+	if (v->error)
+		return -EIO;
 	part->len = run_of(b, off, part->len, &part->copied);
 	return 0;
 }

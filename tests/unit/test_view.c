@@ -129,10 +129,51 @@ static void a_view_stays_as_the_disk_was(void **state)
 	assert_int_equal(blk_run(t->ctx, views_stay, t), 0);
 }
 
+static void write_first_sector(void *arg)
+{
+	struct chain *c = arg;
+
+	shadow_change(&c->w, 0, 1, false);
+}
+
+/* Who waits for a change that could not be copied first sees no new data. */
+static int a_lost_view_fails(void *arg)
+{
+	struct bench *t = arg;
+	static const uint64_t lens[] = {1 << 20};
+	uint8_t buf[SHADOW_SECTOR];
+	struct look l;
+	struct chain c;
+
+	chain_create_lens(&c, t, 1, lens);
+	c.w.disk = c.disk;
+	look_begin(&l, &c);
+	l.view->file->write = false;
+	SHADOW_CHECK(!co_start(t->ctx, write_first_sector, &c), "start");
+	SHADOW_CHECK(c.w.s[0].busy, "the write is on its way");
+	SHADOW_CHECK(blk_read(l.view, 0, buf, sizeof(buf)) == -EIO,
+		     "the view was lost");
+	while (c.w.s[0].busy)
+		co_sleep_ns(t->ctx, 1000000);
+	l.view->file->write = true;
+	look_end(&l);
+	end_chain(&c);
+	return 0;
+}
+
+static void a_view_without_its_copy_is_lost(void **state)
+{
+	struct bench *t = *state;
+
+	assert_int_equal(blk_run(t->ctx, a_lost_view_fails, t), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_view_stays_as_the_disk_was,
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(a_view_without_its_copy_is_lost,
 						bench_setup, bench_teardown),
 	};
 
