@@ -127,7 +127,7 @@ static void *watch_from_afar(void *arg)
 	struct blk_job_status s;
 	uint64_t last = 0;
 
-	while (!r->stop_meddling) {
+	while (!__atomic_load_n(&r->stop_meddling, __ATOMIC_RELAXED)) {
 		blk_job_status(r->job, &s);
 		SHADOW_CHECK(s.done >= last && s.done <= s.total,
 			     "%llu of %llu", (unsigned long long)s.done,
@@ -251,7 +251,7 @@ static int do_round(void *arg)
 	see_it_through(r);
 	SHADOW_CHECK(r->nr_ended == 1, "ended %u times", r->nr_ended);
 	SHADOW_CHECK(blk_job_wait(r->job) == r->last.result, "result");
-	r->stop_meddling = true;
+	__atomic_store_n(&r->stop_meddling, true, __ATOMIC_RELAXED);
 	if (far)
 		pthread_join(thread, NULL);
 	blk_job_put(r->job);
