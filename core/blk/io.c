@@ -103,7 +103,9 @@ static int read_bounced(struct blk *b, uint64_t off, uint64_t len,
 		struct iovec v = {buf, align_up(b, head + n)};
 
 		ret = b->drv->readv(b, at, v.iov_len, &v, 1);
-		iov_from_buf(iov, nr, skip, (char *)buf + head, n);
+		/* Nobody sees memory that was not read into. */
+		if (!ret)
+			iov_from_buf(iov, nr, skip, (char *)buf + head, n);
 		skip += n;
 		off += n;
 		len -= n;
@@ -168,12 +170,14 @@ int blk_read(struct blk *b, uint64_t off, void *buf, size_t len)
 static int read_edge(struct blk *b, uint64_t at, void *buf, uint64_t off,
 		     uint64_t end)
 {
+	uint64_t len = b->align;
+
 	if (off <= at && end >= at + b->align)
 		return 0;
-	return blk_read(b, at, buf,
-			at < b->len && b->len - at < b->align && !b->is_protocol
-				? b->len - at
-				: b->align);
+	if (!b->is_protocol && at < b->len && b->len - at < len)
+		len = b->len - at;
+	memset((char *)buf + len, 0, b->align - len);
+	return blk_read(b, at, buf, len);
 }
 
 /* iov NULL writes zeroes. */

@@ -201,6 +201,33 @@ static void flushes_and_refusals(void **state)
 	assert_int_equal(blk_run(f->ctx, flush_run, &b), 0);
 }
 
+static int failing_run(void *arg)
+{
+	struct blk *b = arg;
+	uint8_t buf[100], before[100];
+
+	memset(buf, 0xa5, sizeof(buf));
+	memcpy(before, buf, sizeof(buf));
+	assert_int_equal(blk_read(b, MEM_LEN + 1, buf, sizeof(buf)), -EIO);
+	assert_memory_equal(buf, before, sizeof(buf));
+	return 0;
+}
+
+static void failed_reads_show_no_memory(void **state)
+{
+	struct fixture *f = *state;
+	static struct mem m;
+	struct blk b = {.drv = &mem_driver,
+			.ctx = f->ctx,
+			.name = "mem",
+			.priv = &m,
+			.len = MEM_LEN + 512,
+			.align = 512,
+			.refs = 1};
+
+	assert_int_equal(blk_run(f->ctx, failing_run, &b), 0);
+}
+
 struct file_job {
 	struct blk_ctx *ctx;
 	const char *path;
@@ -261,6 +288,8 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(flushes_and_refusals, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(failed_reads_show_no_memory,
+						setup, teardown),
 		cmocka_unit_test_setup_teardown(raw_files, setup, teardown),
 	};
 
