@@ -511,6 +511,9 @@ void ahci_slot_done(struct drive_req *req, int res)
 	struct ata_dev *d = p->ata;
 	bool wce;
 
+	/* Also when it failed, or a reset came between. */
+	if (req->op == DRIVE_READ && !s->eject)
+		dma_mark_iov(port_mem(p), req->iov, req->nr_iov, req->len);
 	pthread_mutex_lock(lock);
 	wce = d->wce_now;
 	if (s->epoch == p->epoch) {

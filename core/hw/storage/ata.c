@@ -105,8 +105,6 @@ static enum ata_result transfer_done(struct ata_dev *d, struct ata_cmd *c,
 		return ata_fail(c,
 				c->to_guest ? ATA_ERROR_UNC : ATA_ERROR_ABRT);
 	}
-	if (c->req.op == DRIVE_READ)
-		dma_mark_iov(d->dev.m->mem, c->iov, c->nr_iov, c->req.len);
 	c->moved = c->req.len;
 	return ata_ok(c);
 }

@@ -158,7 +158,6 @@ static enum ata_result read_done(struct ata_dev *d, struct ata_cmd *c, int res)
 {
 	if (res)
 		return check(d, c, KEY_MEDIUM_ERROR, 0x11, 0x00);
-	dma_mark_iov(d->dev.m->mem, c->iov, c->nr_iov, c->req.len);
 	c->moved = c->req.len;
 	return done(c);
 }

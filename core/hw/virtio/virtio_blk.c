@@ -175,10 +175,12 @@ static void blk_done(struct drive_req *req, int res)
 	struct virtio_blk *b = s->blk;
 	uint64_t stored = 0;
 
-	if (!res && req->op == DRIVE_READ) {
+	if (!res && req->op == DRIVE_READ)
 		stored = req->len;
-		dma_mark_iov(b->v.pci.dev.m->mem, s->data, s->nr_data, stored);
-	}
+	/* A read that failed may have brought a part. */
+	if (req->op == DRIVE_READ)
+		dma_mark_iov(b->v.pci.dev.m->mem, s->data, s->nr_data,
+			     req->len);
 	pthread_mutex_lock(&b->v.pci.dev.lock);
 	if (s->epoch == b->v.epoch) {
 		answer(b, s, res ? S_IOERR : S_OK, stored);
