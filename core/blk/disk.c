@@ -220,13 +220,14 @@ static int disk_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 	struct disk *d = disk_of(b);
 	int ret;
 
-	if (d->job)
-		return error_set(e, -EBUSY,
-				 "a job is at work on '%s': wait for its end, "
-				 "or cancel it",
-				 b->name);
 	enter(d);
-	ret = blk_truncate(b->file, len, mode, allow_shrink, e);
+	if (d->job)
+		ret = error_set(e, -EBUSY,
+				"a job is at work on '%s': wait for its end, "
+				"or cancel it",
+				b->name);
+	else
+		ret = blk_truncate(b->file, len, mode, allow_shrink, e);
 	leave(d);
 	return ret;
 }
