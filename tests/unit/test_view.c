@@ -129,6 +129,71 @@ static void a_view_stays_as_the_disk_was(void **state)
 	assert_int_equal(blk_run(t->ctx, views_stay, t), 0);
 }
 
+struct reader {
+	struct look *l;
+	struct bench *t;
+	bool stop;
+	unsigned running;
+};
+
+static void read_on(void *arg)
+{
+	struct reader *r = arg;
+	uint8_t *buf = malloc(r->l->len);
+
+	SHADOW_CHECK(buf, "memory");
+	while (!r->stop) {
+		SHADOW_CHECK(!blk_read(r->l->view, 0, buf, r->l->len), "read");
+		SHADOW_CHECK(!memcmp(buf, r->l->then, r->l->len),
+			     "the view changed");
+	}
+	free(buf);
+	r->running--;
+}
+
+/* The image that views are read from is emptied, and is the disk no more. */
+static int views_outlive_a_commit(void *arg)
+{
+	struct bench *t = arg;
+
+	for (int round = 0; round < 8; round++) {
+		static const uint64_t lens[] = {1 << 20, 1 << 20};
+		struct blk_job_config job = {.kind = BLK_JOB_COMMIT};
+		struct reader r = {.t = t};
+		struct error e = {0};
+		struct blk_job *j;
+		struct look l;
+		struct chain c;
+
+		chain_create_lens(&c, t, 2, lens);
+		c.w.disk = c.disk;
+		for (unsigned i = 0; i < c.w.nr; i += 16)
+			shadow_change(&c.w, i, 16, false);
+		look_begin(&l, &c);
+		r.l = &l;
+		for (r.running = 0; r.running < 6; r.running++)
+			SHADOW_CHECK(!co_start(t->ctx, read_on, &r), "start");
+		job.disk = c.disk;
+		j = blk_job_start(&job, &e);
+		SHADOW_CHECK(j, "%s", e.msg);
+		SHADOW_CHECK(!blk_job_wait(j), "the job failed");
+		blk_job_put(j);
+		r.stop = true;
+		while (r.running)
+			co_sleep_ns(t->ctx, 1000000);
+		look_end(&l);
+		end_chain(&c);
+	}
+	return 0;
+}
+
+static void a_view_outlives_a_commit(void **state)
+{
+	struct bench *t = *state;
+
+	assert_int_equal(blk_run(t->ctx, views_outlive_a_commit, t), 0);
+}
+
 static void write_first_sector(void *arg)
 {
 	struct chain *c = arg;
@@ -172,6 +237,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_view_stays_as_the_disk_was,
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(a_view_outlives_a_commit,
 						bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(a_view_without_its_copy_is_lost,
 						bench_setup, bench_teardown),

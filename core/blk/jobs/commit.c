@@ -7,8 +7,8 @@
  *   1 the base is flushed;
  *   2 the layer above the ones that go names the base as its backing; when the
  *     disk's own image goes, that is this image itself, and then
- *   3 it is emptied, so that its name goes on showing what the guest writes,
- *     and the base becomes the disk's image.
+ *   3 the base becomes the disk's image, and this one is emptied, so that its
+ *     name goes on showing what the guest writes.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -147,8 +147,12 @@ static int commit_copy(struct blk_job *j, uint64_t off, uint64_t len,
 
 static int empty(struct blk *image, struct error *e)
 {
-	int ret = blk_format_find(image->drv->name)->make_empty(image, e);
+	int ret;
 
+	/* A view may still read what is freed now. */
+	while (image->in_flight)
+		co_wait(&image->drained, NULL);
+	ret = blk_format_find(image->drv->name)->make_empty(image, e);
 	if (!ret && (ret = blk_flush(image)))
 		error_errno(e, -ret, "'%s'", image->name);
 	return ret;
@@ -163,14 +167,14 @@ static int commit_finish(struct blk_job *j, struct error *e)
 		return error_errno(e, -ret, "'%s'", j->base->name);
 	if (above->backing != j->base)
 		ret = blk_chain_relink(above, j->base, e);
-	if (!ret && !j->overlay)
-		ret = empty(j->source, e);
-	if (ret)
-		return ret;
-	j->finished = true;
-	if (!j->overlay)
+	if (!ret && !j->overlay) {
 		blk_disk_replace(j->disk, blk_ref(j->base));
-	return 0;
+		ret = empty(j->source, e);
+		if (ret)
+			blk_disk_replace(j->disk, blk_ref(j->source));
+	}
+	j->finished = !ret;
+	return ret;
 }
 
 static void commit_end(struct blk_job *j, int result, char *text, size_t len)
