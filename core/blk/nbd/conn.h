@@ -35,7 +35,7 @@ struct nbd_buffer {
 struct nbd_conn {
 	struct nbd_server *server;
 	struct nbd_conn *next;
-	struct loop_fd watch; /* edge triggered: who is told EAGAIN sleeps */
+	struct loop_fd watch;	    /* events 0: not watched */
 	struct loop_timer deadline; /* of the negotiation */
 	bool broken;
 	struct co *reader, *writer; /* asleep until the socket is ready */

@@ -47,19 +47,45 @@ struct nbd_server {
 
 /* ---- the socket of a connection ---- */
 
+static void watch(struct nbd_conn *c, uint32_t events)
+{
+	if (c->watch.events == events)
+		return;
+	if (c->watch.events)
+		loop_fd_remove(c->server->ctx->loop, &c->watch);
+	c->watch.events = events;
+	if (events && loop_fd_add(c->server->ctx->loop, &c->watch)) {
+		c->watch.events = 0;
+		c->broken = true;
+	}
+}
+
+/* What nobody waits for any more is not watched until somebody does. */
 static void on_conn(void *arg, uint32_t events)
 {
 	struct nbd_conn *c = arg;
-	uint32_t over = EPOLLHUP | EPOLLERR | EPOLLRDHUP;
+	uint32_t over = EPOLLHUP | EPOLLERR, keep = c->watch.events;
 
-	if (c->reader && (events & (EPOLLIN | over)))
-		co_wake(c->reader);
-	if (c->writer && (events & (EPOLLOUT | over)))
-		co_wake(c->writer);
+	if (events & (EPOLLIN | over)) {
+		if (c->reader)
+			co_wake(c->reader);
+		else
+			keep &= ~(uint32_t)EPOLLIN;
+	}
+	if (events & (EPOLLOUT | over)) {
+		if (c->writer)
+			co_wake(c->writer);
+		else
+			keep &= ~(uint32_t)EPOLLOUT;
+	}
+	watch(c, keep);
 }
 
-static int sleep_as(struct nbd_conn *c, struct co **who)
+static int sleep_as(struct nbd_conn *c, struct co **who, uint32_t event)
 {
+	watch(c, c->watch.events | event);
+	if (c->broken)
+		return -ECONNRESET;
 	*who = co_self();
 	co_yield ();
 	*who = NULL;
@@ -81,7 +107,7 @@ static ssize_t receive(struct nbd_conn *c, void *buf, size_t len)
 			continue;
 		if (errno != EAGAIN)
 			return -errno;
-		ret = sleep_as(c, &c->reader);
+		ret = sleep_as(c, &c->reader, EPOLLIN);
 		if (ret)
 			return ret;
 	}
@@ -141,7 +167,7 @@ static int send_all(struct nbd_conn *c, struct iovec *iov, int nr)
 		ssize_t n = sendmsg(c->watch.fd, &m, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EAGAIN)
-			n = sleep_as(c, &c->writer);
+			n = sleep_as(c, &c->writer, EPOLLOUT);
 		else if (n < 0)
 			n = errno == EINTR ? 0 : -errno;
 		if (n < 0)
@@ -193,7 +219,7 @@ static void conn_free(struct nbd_conn *c)
 	while (*p != c)
 		p = &(*p)->next;
 	*p = c->next;
-	loop_fd_remove(s->ctx->loop, &c->watch);
+	watch(c, 0);
 	close(c->watch.fd);
 	free(c->in);
 	free(c);
@@ -235,13 +261,7 @@ static void conn_start(struct nbd_server *s, int fd)
 		goto no_memory;
 	nbd_socket_tune(fd);
 	c->server = s;
-	c->watch = (struct loop_fd){.fd = fd,
-				    .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP |
-					      EPOLLET,
-				    .fn = on_conn,
-				    .arg = c};
-	if (loop_fd_add(loop, &c->watch))
-		goto no_memory;
+	c->watch = (struct loop_fd){.fd = fd, .fn = on_conn, .arg = c};
 	c->next = s->conns;
 	s->conns = c;
 	s->nr_conns++;
