@@ -9,17 +9,30 @@
 #include "core/blk/qcow2/options.h"
 #include "core/error.h"
 
+/* Clusters that are looked at to find the last used one.  What an odd image
+ * keeps beyond that stays as long as it is. */
+#define CUT_LOOKS (1u << 24)
+
 int qcow2_cut_file(struct qcow2 *s)
 {
 	uint64_t c =
 		(s->b->file->len + s->cluster_len - 1) >> s->h.cluster_bits;
-	uint64_t refs;
+	uint64_t refs, looks = 0;
 	int ret = 0;
 
-	for (; c && !ret; c--) {
+	if (c > s->nr_rt << s->refblock_bits)
+		c = s->nr_rt << s->refblock_bits;
+	while (c && !ret && looks++ < CUT_LOOKS) {
+		uint64_t block = (c - 1) >> s->refblock_bits;
+
+		if (!s->rt[block]) {
+			c = block << s->refblock_bits;
+			continue;
+		}
 		ret = qcow2_get_refcount(s, c - 1, &refs);
-		if (refs)
+		if (ret || refs)
 			break;
+		c--;
 	}
 	if (!ret && c << s->h.cluster_bits < s->b->file->len)
 		ret = blk_truncate(s->b->file, c << s->h.cluster_bits,
