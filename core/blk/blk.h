@@ -152,7 +152,18 @@ enum {
  * [co] Status of the range that starts at off: flags (>= 0) or -errno; *pnum
  * bytes (<= len) share it.  EOF is set exactly when off + *pnum reaches the end
  * of this layer; at or past the end: EOF with *pnum 0; a range that crosses the
- * end is clamped.  map and file may be NULL.
+ * end is clamped.  map and file may be NULL.  For example, the bytes that b
+ * itself holds, in one pass that asks nothing behind the end:
+ *
+ *	held = 0;
+ *	st = 0;
+ *	for (off = 0; !(st & BLK_STATUS_EOF); off += n) {
+ *		st = blk_status(b, off, UINT64_MAX, &n, NULL, NULL);
+ *		if (st < 0)
+ *			return st;
+ *		if (st & BLK_STATUS_ALLOCATED)
+ *			held += n;
+ *	}
  */
 int blk_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 	       uint64_t *map, struct blk **file);
