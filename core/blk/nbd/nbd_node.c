@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/blk/ctx.h"
@@ -25,15 +26,16 @@
 #include "core/blk/nbd/connect.h"
 #include "core/error.h"
 
-#define HANDSHAKE_NS (30ull * 1000000000)
-#define TRANSFER_MAX (32u << 20) /* bytes of data a request, at most */
-#define RANGE_MAX    (1u << 30)	 /* bytes a request without data */
-#define ALIGN_MAX    65536
-#define EXTENTS_MAX  1024
-#define EXTENTS_NS   1000000000ull /* others may write to the export too */
-#define CONTEXT	     "base:allocation"
-#define EXTENT_HOLE  1 /* flags of base:allocation, protocol document */
-#define EXTENT_ZERO  2
+#define HANDSHAKE_NS  (30ull * 1000000000)
+#define TRANSFER_MAX  (32u << 20) /* bytes of data a request, at most */
+#define RANGE_MAX     (1u << 30)  /* bytes a request without data */
+#define ALIGN_MAX     65536
+#define EXTENTS_MAX   1024
+#define EXTENTS_NS    1000000000ull /* others may write to the export too */
+#define CONTEXT	      "base:allocation"
+#define GIVE_UP_STEPS 64
+#define EXTENT_HOLE   1 /* flags of base:allocation, protocol document */
+#define EXTENT_ZERO   2
 
 struct extent {
 	uint64_t end;
@@ -81,6 +83,24 @@ static void unwatch(struct nbd_node *n)
 	n->watching = false;
 }
 
+static bool is_gone(struct nbd_node *n)
+{
+	return nbd_aio_is_dead(n->h) || nbd_aio_is_closed(n->h);
+}
+
+/* Nothing tells of the socket any more: every request under way fails. */
+static void give_up(struct nbd_node *n)
+{
+	n->dead = true;
+	shutdown(n->watch.fd, SHUT_RDWR);
+	for (int i = 0; i < GIVE_UP_STEPS && !is_gone(n); i++) {
+		if (nbd_aio_get_direction(n->h) & LIBNBD_AIO_DIRECTION_READ)
+			nbd_aio_notify_read(n->h);
+		else
+			nbd_aio_notify_write(n->h);
+	}
+}
+
 static void watch(struct nbd_node *n, uint32_t events)
 {
 	if (n->watching && n->watch.events == events)
@@ -89,12 +109,7 @@ static void watch(struct nbd_node *n, uint32_t events)
 	n->watch.events = events;
 	n->watching = !loop_fd_add(n->loop, &n->watch);
 	if (!n->watching)
-		n->dead = true;
-}
-
-static bool is_gone(struct nbd_node *n)
-{
-	return nbd_aio_is_dead(n->h) || nbd_aio_is_closed(n->h);
+		give_up(n);
 }
 
 /* After every call that moves the state machine. */
