@@ -534,6 +534,7 @@ static int rebuild(struct checker *c, struct error *e)
 		ret = qcow2_header_write(s->b->file, &h, e);
 	if (!ret)
 		ret = blk_flush(s->b->file);
+	s->header_unsure |= ret != 0;
 	if (ret)
 		return error_errno(e, -ret, "Could not rebuild refcounts");
 	s->h = h;

@@ -573,6 +573,22 @@ int qcow2_set_incompat(struct qcow2 *s, uint64_t set, uint64_t clear)
 		ret = blk_flush(s->b->file);
 	if (!ret)
 		s->h.incompat = (s->h.incompat & ~clear) | set;
+	else
+		s->header_unsure = true;
+	return ret;
+}
+
+int qcow2_ensure_header(struct qcow2 *s)
+{
+	int ret;
+
+	if (!s->header_unsure)
+		return 0;
+	ret = qcow2_header_write(s->b->file, &s->h, NULL);
+	if (!ret)
+		ret = blk_flush(s->b->file);
+	if (!ret)
+		s->header_unsure = false;
 	return ret;
 }
 

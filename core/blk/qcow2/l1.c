@@ -159,14 +159,19 @@ int qcow2_write_header(struct qcow2 *s, const struct qcow2_header *h,
 {
 	int ret = qcow2_write_meta(s, true);
 
-	if (!ret)
-		ret = qcow2_header_write(s->b->file, h, e);
-	else
-		error_errno(e, -ret, "Could not write '%s'", s->b->name);
+	if (ret)
+		return error_errno(e, -ret, "Could not write '%s'", s->b->name);
+	ret = qcow2_header_write(s->b->file, h, e);
 	if (!ret) {
 		ret = blk_flush(s->b->file);
-		s->h = *h;
+		if (ret)
+			error_errno(e, -ret, "Could not write '%s'",
+				    s->b->name);
 	}
+	if (ret)
+		s->header_unsure = true;
+	else
+		s->h = *h;
 	return ret;
 }
 

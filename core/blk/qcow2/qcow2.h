@@ -68,6 +68,10 @@ struct qcow2 {
 	uint8_t *l1_dirty, *rt_dirty; /* a flag for each 512 bytes on disk */
 	bool any_l1_dirty, any_rt_dirty;
 	bool barrier; /* new clusters were filled since the last sync (I4) */
+	bool refs_unsynced; /* refcounts were written since the last sync (I1) */
+	/* A write of the header failed: which one is on disk is not known, and
+	 * h is written again before anything else is. */
+	bool header_unsure;
 	struct qcow2_cache *l2_cache, *ref_cache;
 	struct co_mutex lock;
 	struct qcow2_snapshot {
@@ -125,6 +129,8 @@ static inline struct blk *qcow2_data(struct qcow2 *s)
 
 /* [lock] Changes feature bits in the header on disk, then syncs. */
 int qcow2_set_incompat(struct qcow2 *s, uint64_t set, uint64_t clear);
+/* [lock] Writes h again when what is on disk is not known. */
+int qcow2_ensure_header(struct qcow2 *s);
 /* Marks the image corrupt: no more writes; says why to the log once. */
 int qcow2_mark_corrupt(struct qcow2 *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -405,11 +405,14 @@ static int write_new_table(struct qcow2 *s, const struct growth *g,
 		ret = qcow2_cache_write(s->ref_cache);
 	if (!ret)
 		ret = blk_flush(s->b->file);
-	if (!ret)
-		ret = qcow2_header_write(s->b->file, &h, NULL);
+	if (ret)
+		return ret;
+	ret = qcow2_header_write(s->b->file, &h, NULL);
 	if (!ret)
 		ret = blk_flush(s->b->file);
-	if (!ret)
+	if (ret)
+		s->header_unsure = true;
+	else
 		s->h = h;
 	return ret;
 }
@@ -759,13 +762,13 @@ static int write_table(struct qcow2 *s, uint64_t off, const uint64_t *table,
 	return ret;
 }
 
-static int write_refcounts(struct qcow2 *s, bool *wrote)
+static int write_refcounts(struct qcow2 *s)
 {
 	int ret;
 
 	if (!qcow2_cache_is_dirty(s->ref_cache) && !s->any_rt_dirty)
 		return 0;
-	*wrote = true;
+	s->refs_unsynced = true;
 	ret = qcow2_cache_write(s->ref_cache);
 	if (ret || !s->any_rt_dirty)
 		return ret;
@@ -777,7 +780,7 @@ static int write_refcounts(struct qcow2 *s, bool *wrote)
 	return ret;
 }
 
-static int write_mappings(struct qcow2 *s, bool refcounts_written)
+static int write_mappings(struct qcow2 *s)
 {
 	bool barrier = s->barrier;
 	int ret = 0;
@@ -788,12 +791,13 @@ static int write_mappings(struct qcow2 *s, bool refcounts_written)
 	s->barrier = false;
 	if (barrier && s->b->data_file)
 		ret = blk_flush(s->b->data_file);
-	if (!ret && (refcounts_written || barrier))
+	if (!ret && (s->refs_unsynced || barrier))
 		ret = blk_flush(s->b->file);
 	if (ret) {
 		s->barrier |= barrier;
 		return ret;
 	}
+	s->refs_unsynced = false;
 	ret = qcow2_cache_write(s->l2_cache);
 	if (ret || !s->any_l1_dirty)
 		return ret;
@@ -810,13 +814,12 @@ int qcow2_write_meta(struct qcow2 *s, bool sync)
 {
 	/* The dirty bit stands for the refcounts until the image is closed. */
 	bool lazy = (s->h.incompat & QCOW2_INCOMPAT_DIRTY) && !s->closing;
-	bool wrote = false;
-	int ret = 0;
+	int ret = qcow2_ensure_header(s);
 
-	if (!lazy || !qcow2_cache_is_dirty(s->l2_cache))
-		ret = write_refcounts(s, &wrote);
+	if (!ret && (!lazy || !qcow2_cache_is_dirty(s->l2_cache)))
+		ret = write_refcounts(s);
 	if (!ret)
-		ret = write_mappings(s, wrote);
+		ret = write_mappings(s);
 	if (!ret && s->frees.nr) {
 		ret = blk_flush(s->b->file);
 		if (!ret)
