@@ -5,6 +5,7 @@
  * Built with -DFUZZ_ALONE it takes files as arguments instead of a fuzzer.
  */
 #include <fcntl.h>
+#include <json.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,6 +56,9 @@ static int run_read(void *arg)
 	if (!b)
 		return 0;
 	read_some(f, b);
+	json_object_put(blk_qcow2_format.info(b));
+	blk_qcow2_format.measure(&(struct blk_create){0}, b,
+				 &(struct blk_measure){0}, &e);
 	blk_qcow2_format.check(b, 0, &found, &e);
 	return blk_unref(b);
 }
@@ -77,6 +81,67 @@ static int run_write(void *arg)
 	blk_flush(b);
 	blk_qcow2_format.snapshot(b, BLK_SNAPSHOT_CREATE, "fuzz", &e);
 	blk_qcow2_format.snapshot(b, BLK_SNAPSHOT_DELETE, "1", &e);
+	return blk_unref(b);
+}
+
+/* Every verb on whatever bitmaps there are, and a disk of other lengths. */
+static int run_bitmaps(void *arg)
+{
+	struct fuzz *f = arg;
+	struct blk_options o = {
+		.path = f->path, .format = "qcow2", .write = true};
+	const struct blk_format *q = &blk_qcow2_format;
+	struct blk_bitmap_info info;
+	struct blk_bitmap_op op = {.source_name = "b"};
+	struct blk *b = blk_open(f->ctx, &o, NULL);
+
+	if (!b)
+		return 0;
+	op.source = b;
+	for (unsigned i = 0; i < 8 && !q->bitmap_info(b, i, &info); i++) {
+		op.name = info.name;
+		for (op.verb = BLK_BITMAP_CLEAR; op.verb <= BLK_BITMAP_MERGE;
+		     op.verb++)
+			q->bitmap(b, &op, NULL);
+	}
+	op.name = "new";
+	op.verb = BLK_BITMAP_ADD;
+	q->bitmap(b, &op, NULL);
+	op.verb = BLK_BITMAP_MERGE;
+	q->bitmap(b, &op, NULL);
+	if (blk_len(b) >= 4096)
+		blk_write_zeroes(b, blk_len(b) - 4096, 4096, 0);
+	if (blk_len(b) < 1 << 30) {
+		blk_truncate(b, blk_len(b) + 65536, BLK_PREALLOC_OFF, false,
+			     NULL);
+		blk_truncate(b, 4096, BLK_PREALLOC_OFF, true, NULL);
+	}
+	op.name = "b";
+	op.verb = BLK_BITMAP_REMOVE;
+	q->bitmap(b, &op, NULL);
+	return blk_unref(b);
+}
+
+static int run_amend(void *arg)
+{
+	static const struct blk_opt opts[] = {
+		{"compat", "1.1"},
+		{"refcount_bits", "64"},
+		{"refcount_bits", "16"},
+		{"compat", "0.10"},
+	};
+	struct fuzz *f = arg;
+	struct blk_options o = {
+		.path = f->path, .format = "qcow2", .write = true};
+	struct blk *b = blk_open(f->ctx, &o, NULL);
+
+	if (!b)
+		return 0;
+	for (unsigned i = 0; i < 4; i++) {
+		struct blk_amend a = {.opts = opts + i, .nr_opts = 1};
+
+		blk_qcow2_format.amend(b, &a, NULL);
+	}
 	return blk_unref(b);
 }
 
@@ -131,6 +196,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	blk_run(f->ctx, run_write, f);
 	put(f, data, len);
 	blk_run(f->ctx, run_repair, f);
+	put(f, data, len);
+	blk_run(f->ctx, run_bitmaps, f);
+	put(f, data, len);
+	blk_run(f->ctx, run_amend, f);
 	return 0;
 }
 

@@ -20,7 +20,13 @@ static bool has_holes(struct qcow2 *s)
 		return false;
 	held = (uint64_t)st.st_blocks * 512 >> s->h.cluster_bits;
 	enough = held * 10 / 9 > held + 2 ? held * 10 / 9 : held + 2;
-	for (uint64_t c = 0; c << s->h.cluster_bits < s->b->file->len; c++) {
+	for (uint64_t c = 0; c << s->h.cluster_bits < s->b->file->len &&
+			     c >> s->refblock_bits < s->nr_rt;
+	     c++) {
+		if (!s->rt[c >> s->refblock_bits]) {
+			c |= (1ull << s->refblock_bits) - 1;
+			continue;
+		}
 		if (qcow2_get_refcount(s, c, &refs))
 			return false;
 		used += !!refs;
