@@ -322,10 +322,10 @@ static void post(struct blk_job *j)
 	if (due) {
 		j->posted = true;
 		j->refs++;
+		/* Locked: the loop stays at least until the job ends. */
+		loop_post(j->ctx->loop, &j->work);
 	}
 	pthread_mutex_unlock(&j->lock);
-	if (due)
-		loop_post(j->ctx->loop, &j->work);
 }
 
 void blk_job_pause(struct blk_job *j)
