@@ -195,6 +195,16 @@ static int flush(struct drive *d)
 	return ret;
 }
 
+/* Asked when the write is done: the guest may have turned its cache off. */
+static bool must_sync(const struct drive *d, const struct drive_req *req)
+{
+	/* Ignored or not: a format writes its tables to the file. */
+	if (req->op == DRIVE_FLUSH)
+		return true;
+	return !cache_modes[d->cfg.preset].ignore_flush &&
+	       (req->fua || !drive_wce(d));
+}
+
 static int perform(struct drive *d, struct drive_req *req)
 {
 	int ret = -EINVAL;
@@ -215,7 +225,7 @@ static int perform(struct drive *d, struct drive_req *req)
 		ret = blk_write_zeroes(d->blk, req->off, req->len, 0);
 		break;
 	}
-	return !ret && req->sync ? flush(d) : ret;
+	return !ret && must_sync(d, req) ? flush(d) : ret;
 }
 
 static void run_request(void *arg)
@@ -258,20 +268,12 @@ static int check(const struct drive *d, const struct drive_req *req)
 
 void drive_submit(struct drive *d, struct drive_req *req)
 {
-	bool ignore_flush = cache_modes[d->cfg.preset].ignore_flush;
 	bool is_empty;
 	int ret;
 
 	req->drive = d;
 	req->next = NULL;
 	req->start_ns = loop_now_ns();
-	req->sync = false;
-	/* Ignored or not: a format writes its tables to the file. */
-	if (req->op == DRIVE_FLUSH)
-		req->sync = true;
-	if (!ignore_flush &&
-	    (req->op == DRIVE_WRITE || req->op == DRIVE_WRITE_ZEROES))
-		req->sync = req->fua || !drive_wce(d);
 	__atomic_fetch_add(&d->in_flight, 1, __ATOMIC_RELAXED);
 	ret = check(d, req);
 	is_empty = req->op != DRIVE_FLUSH && !req->len;

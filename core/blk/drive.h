@@ -70,7 +70,6 @@ struct drive_req {
 	struct drive *drive;
 	struct drive_req *next;
 	int res;
-	bool sync; /* make stable before completion */
 	uint64_t start_ns;
 };
 
@@ -98,8 +97,8 @@ int drive_attach(struct drive *d, const struct drive_caps *caps,
 uint64_t drive_len(const struct drive *d);  /* [any] bytes */
 bool drive_readonly(const struct drive *d); /* [any] */
 bool drive_wce(const struct drive *d);	    /* [any] */
-/* Counts from the next request.  Turned off, what was written before is made
- * stable too: by a flush of the drive's own, or the next write's. */
+/* Counts for every write that has not completed yet.  Turned off, what was
+ * written before is made stable too, by a flush of the drive's own. */
 void drive_set_wce(struct drive *d, bool on);
 
 /* Ranges outside the disk and misaligned ones complete with -EINVAL; writes to

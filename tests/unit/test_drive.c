@@ -310,6 +310,25 @@ static void guest_switches_the_write_cache(void **state)
 	assert_int_equal(pc_gate.syncs, 2);
 }
 
+static void writes_on_their_way_are_made_stable(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+	struct call c = {.res = 1};
+	uint64_t one = 1;
+
+	open_preset(f, DRIVE_WRITEBACK);
+	pc_gate.gate = eventfd(0, EFD_CLOEXEC);
+	start(f, &c, DRIVE_WRITE, buf, 0, 512);
+	loop_call(f->loop, do_wce_off, f->drive);
+	assert_int_equal(write(pc_gate.gate, &one, sizeof(one)), 8);
+	assert_int_equal(finish(&c), 0);
+	/* It saw the cache on when it began, and off when it ended. */
+	assert_int_equal(pc_gate.order[pc_gate.nr_order - 1], 's');
+	close(pc_gate.gate);
+	pc_gate.gate = -1;
+}
+
 /* What was written while the drive's own flush was on its way. */
 static void a_cache_turned_off_again_is_flushed_again(void **state)
 {
@@ -867,6 +886,7 @@ int main(void)
 		T(write_is_synced_after_not_before),
 		T(fua_syncs_one_write),
 		T(guest_switches_the_write_cache),
+		T(writes_on_their_way_are_made_stable),
 		T(a_cache_turned_off_again_is_flushed_again),
 		T(failed_sync_is_never_forgotten),
 		T(ranges_are_checked),
