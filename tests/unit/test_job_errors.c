@@ -227,7 +227,7 @@ static int report_ends(void *arg)
 	end(&r, -EIO);
 	SHADOW_CHECK(r.last.state == BLK_JOB_FAILED, "state");
 	SHADOW_CHECK(strstr(r.last.text, "writing") &&
-			     strstr(r.last.text, "chain is as it was"),
+			     strstr(r.last.text, "shows what it did"),
 		     "%s", r.last.text);
 	return 0;
 }

@@ -187,7 +187,7 @@ static void commit_end(struct blk_job *j, int result, char *text, size_t len)
 		blk_set_write(base, false, NULL);
 	if (result)
 		snprintf(text, len,
-			 "the chain is as it was; '%.100s' holds a part",
+			 "the disk shows what it did; '%.100s' holds a part",
 			 base->name);
 	else if (j->overlay)
 		snprintf(text, len,
