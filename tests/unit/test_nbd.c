@@ -217,6 +217,7 @@ static void addresses(void **state)
 		{"nbd:unix:/a:exportname=x", "nbd+unix:///x?socket=/a"},
 		{"nbd+unix:///x?socket=/a%3f", "nbd+unix:///x?socket=/a%3F"},
 		{"nbd+unix://?a=b&socket=/s", "nbd+unix://?socket=/s"},
+		{"nbd+tcp://h/x", "nbd://h:10809/x"},
 		{"nbd://", "nbd://localhost:10809"},
 	};
 	static const char *const bad[] = {

@@ -80,7 +80,7 @@ static struct facts gather(struct blk *b)
 	const struct blk_format *f = blk_format_find(blk_format(b));
 	struct json_object *extra = f && f->info ? f->info(b) : NULL, *v;
 	struct facts out = {.o = json_object_new_object()};
-	bool dirty = false;
+	bool dirty = false, is_local;
 	struct stat st;
 
 	if (blk_backing_format(b))
@@ -93,7 +93,8 @@ static struct facts gather(struct blk *b)
 		json_object_object_add(out.o, "cluster-size",
 				       json_object_get(v));
 	add_text(out.o, "format", blk_format(b));
-	if (!stat(blk_name(b), &st))
+	is_local = !stat(blk_name(b), &st);
+	if (is_local)
 		add_number(out.o, "actual-size", (uint64_t)st.st_blocks * 512);
 	if (json_object_object_get_ex(extra, "data", &out.data)) {
 		struct json_object *specific = json_object_new_object();
@@ -106,8 +107,10 @@ static struct facts gather(struct blk *b)
 	add_backing(out.o, b);
 	if (json_object_object_get_ex(extra, "dirty", &v))
 		dirty = json_object_get_boolean(v);
-	json_object_object_add(out.o, "dirty-flag",
-			       json_object_new_boolean(dirty));
+	/* The peers know nothing of a raw disk on a server. */
+	if (is_local || extra)
+		json_object_object_add(out.o, "dirty-flag",
+				       json_object_new_boolean(dirty));
 	json_object_put(extra);
 	return out;
 }
@@ -118,6 +121,7 @@ static void print_human(struct blk *b, const struct facts *f)
 {
 	const char *backing = text_of(f->o, "backing-filename");
 	const char *full = text_of(f->o, "full-backing-filename");
+	const char *dirty = text_of(f->o, "dirty-flag");
 	char text[32];
 	uint64_t n;
 
@@ -131,7 +135,7 @@ static void print_human(struct blk *b, const struct facts *f)
 		printf("disk size: unavailable\n");
 	if (number_of(f->o, "cluster-size", &n))
 		printf("cluster_size: %" PRIu64 "\n", n);
-	if (!strcmp(text_of(f->o, "dirty-flag"), "true"))
+	if (dirty && !strcmp(dirty, "true"))
 		printf("cleanly shut down: no\n");
 	if (backing) {
 		printf("backing file: %s", backing);

@@ -47,15 +47,15 @@ static char *decode(const char *text, size_t len)
 	return out;
 }
 
-static int bad(struct error *e, const char *text, const char *why)
+static int bad(struct error *e, const char *why)
 {
-	return error_set(e, -EINVAL, "'%s' is no address of a server: %s", text,
+	return error_set(e, -EINVAL, "the name is no address of a server: %s",
 			 why);
 }
 
 /* HOST, HOST:PORT, [IPv6] or [IPv6]:PORT in text[0, len). */
-static int parse_host(const char *text, size_t len, const char *all,
-		      struct nbd_address *a, struct error *e)
+static int parse_host(const char *text, size_t len, struct nbd_address *a,
+		      struct error *e)
 {
 	const char *end = text + len, *colon;
 	size_t host_len;
@@ -64,7 +64,7 @@ static int parse_host(const char *text, size_t len, const char *all,
 		const char *close = memchr(text, ']', len);
 
 		if (!close || (close + 1 < end && close[1] != ':'))
-			return bad(e, all, "the brackets are not closed");
+			return bad(e, "the brackets are not closed");
 		host_len = close - text - 1;
 		text++;
 		colon = close + 1;
@@ -75,11 +75,11 @@ static int parse_host(const char *text, size_t len, const char *all,
 		host_len = colon - text;
 	}
 	if (!host_len)
-		return bad(e, all, "it names no host");
+		return bad(e, "it names no host");
 	a->host = decode(text, host_len);
 	a->port = colon + 1 < end ? strndup(colon + 1, end - colon - 1)
 				  : strdup(NBD_PORT);
-	return a->host && a->port ? 0 : bad(e, all, "it is malformed");
+	return a->host && a->port ? 0 : bad(e, "it is malformed");
 }
 
 /* The value of socket= in the query that starts at text; NULL: none. */
@@ -109,10 +109,10 @@ static int parse_uri(const char *text, bool is_unix, struct nbd_address *a,
 	query = path + strcspn(path, "?#");
 	if (is_unix) {
 		if (len)
-			return bad(e, text, "a Unix socket has no host");
+			return bad(e, "a Unix socket has no host");
 		a->socket = *query ? find_socket(query + 1) : NULL;
 		if (!a->socket || !*a->socket)
-			return bad(e, text, "it has no socket=PATH");
+			return bad(e, "it has no socket=PATH");
 	} else {
 		const char *user = memchr(p, '@', len);
 
@@ -123,13 +123,13 @@ static int parse_uri(const char *text, bool is_unix, struct nbd_address *a,
 		if (!len) {
 			a->host = strdup("localhost");
 			a->port = strdup(NBD_PORT);
-		} else if (parse_host(p, len, text, a, e)) {
+		} else if (parse_host(p, len, a, e)) {
 			return -EINVAL;
 		}
 	}
 	path += *path == '/';
 	a->export = decode(path, query - path);
-	return a->export ? 0 : bad(e, text, "the export's name is malformed");
+	return a->export ? 0 : bad(e, "the export's name is malformed");
 }
 
 /* nbd:HOST:PORT and nbd:unix:PATH; a name goes on to the end of the text. */
@@ -142,9 +142,9 @@ static int parse_old(const char *text, struct nbd_address *a, struct error *e)
 	a->export = strdup(name ? name + 12 : "");
 	if (!strncmp(p, "unix:", 5)) {
 		a->socket = len > 5 ? strndup(p + 5, len - 5) : NULL;
-		return a->socket ? 0 : bad(e, text, "it names no socket");
+		return a->socket ? 0 : bad(e, "it names no socket");
 	}
-	if (parse_host(p, len, text, a, e))
+	if (parse_host(p, len, a, e))
 		return -EINVAL;
 	return a->export ? 0 : no_memory(e);
 }
@@ -152,7 +152,8 @@ static int parse_old(const char *text, struct nbd_address *a, struct error *e)
 bool nbd_is_address(const char *text)
 {
 	return !strncmp(text, "nbd:", 4) || !strncmp(text, "nbd+unix:", 9) ||
-	       !strncmp(text, "nbds:", 5) || !strncmp(text, "nbds+unix:", 10);
+	       !strncmp(text, "nbd+tcp:", 8) || !strncmp(text, "nbds:", 5) ||
+	       !strncmp(text, "nbds+unix:", 10);
 }
 
 int nbd_address_parse(const char *text, struct nbd_address *out,
@@ -164,17 +165,17 @@ int nbd_address_parse(const char *text, struct nbd_address *out,
 	*out = (struct nbd_address){0};
 	if (!strncmp(text, "nbds", 4))
 		return error_set(e, -ENOTSUP,
-				 "'%s' asks for TLS, which is not supported; "
-				 "use nbd: or nbd+unix:",
-				 text);
-	if (is_unix || !strncmp(text, "nbd:/", 5) || !strcmp(text, "nbd:"))
+				 "TLS is not supported; use nbd: or "
+				 "nbd+unix:");
+	if (is_unix || !strncmp(text, "nbd:/", 5) ||
+	    !strncmp(text, "nbd+tcp:", 8))
 		ret = parse_uri(text, is_unix, out, e);
 	else if (!strncmp(text, "nbd:", 4))
 		ret = parse_old(text, out, e);
 	else
-		ret = bad(e, text, "it does not begin with nbd: or nbd+unix:");
+		ret = bad(e, "it does not begin with nbd: or nbd+unix:");
 	if (!ret && strlen(out->export) > NBD_STRING_MAX)
-		ret = bad(e, text, "the export's name is too long");
+		ret = bad(e, "the export's name is too long");
 	return ret;
 }
 

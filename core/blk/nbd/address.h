@@ -6,6 +6,7 @@
  *	nbd:HOST:PORT[:exportname=EXPORT]
  *	nbd:unix:PATH[:exportname=EXPORT]
  *
+ * nbd+tcp: is another word for nbd:.
  * The URI forms are those of the NBD project's doc/uri.md.
  * Thread rule: pure functions, [any].
  */
