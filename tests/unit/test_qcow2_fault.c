@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "core/blk/filter/fault.h"
+#include "core/blk/qcow2/qcow2.h"
 #include "tests/unit/blk_memory.h"
 #include "tests/unit/crash_model.h"
 
@@ -146,6 +147,26 @@ static void all_lanes(struct run *r)
 		co_sleep_ns(r->bench.ctx, 20000);
 }
 
+static void change_bitmap(struct run *r, const char *name)
+{
+	struct blk_bitmap_op op = {.verb = any(r, BLK_BITMAP_MERGE),
+				   .name = name,
+				   .granularity = 512};
+	struct error e = {0};
+
+	blk_qcow2_format.bitmap(r->b, &op, &e);
+}
+
+static void amend(struct run *r)
+{
+	static const char *const widths[] = {"8", "16", "32", "64"};
+	struct blk_opt opt = {"refcount_bits", widths[any(r, 4)]};
+	struct blk_amend a = {.opts = &opt, .nr_opts = 1};
+	struct error e = {0};
+
+	blk_qcow2_format.amend(r->b, &a, &e);
+}
+
 static void alone(struct run *r)
 {
 	uint32_t nr = 1 + any(r, 100), first = any(r, SECTORS - nr);
@@ -153,7 +174,7 @@ static void alone(struct run *r)
 	struct error e = {0};
 
 	snprintf(name, sizeof(name), "s%u", any(r, 4));
-	switch (any(r, 8)) {
+	switch (any(r, 12)) {
 	case 0:
 	case 1:
 		write_some(r, first, nr, 0);
@@ -175,6 +196,13 @@ static void alone(struct run *r)
 	case 6:
 		r->snapshots++;
 		blk_qcow2_format.snapshot(r->b, BLK_SNAPSHOT_DELETE, name, &e);
+		break;
+	case 7:
+	case 8:
+		change_bitmap(r, name);
+		break;
+	case 9:
+		amend(r);
 		break;
 	default:
 		read_some(r, first, nr);
@@ -260,6 +288,7 @@ static int seed_run(void *arg)
 	struct run *r = arg;
 	char script[256];
 	struct error e = {0};
+	bool lost;
 
 	r->random = r->seed * 7919 + 1;
 	r->snapshots = 0;
@@ -284,19 +313,22 @@ static int seed_run(void *arg)
 		for (unsigned i = 0; i < 6 && !r->failed; i++)
 			alone(r);
 	}
-	/* The disk is well again. */
+	/* The disk is well again, but an image may have said that it can't go on
+	 * before it is opened again. */
 	CHECK_EQ(blk_fault_set(r->fault, "", "script", &e), 0);
-	if (blk_flush(r->b))
-		wrong(r, "the flush after the last fault", blk_flush(r->b), 0);
+	lost = qcow2_of(r->b)->lost;
+	if (!lost != !blk_flush(r->b))
+		wrong(r, "the flush after the last fault", lost, 0);
 	read_some(r, 0, SECTORS);
-	if (!r->failed)
+	if (!r->failed && !lost)
 		check_sound(r);
-	if (blk_unref(r->b))
-		wrong(r, "closing", 0, 0);
+	if (!blk_unref(r->b) != !lost)
+		wrong(r, "closing", lost, 0);
 	r->b = r->failed ? NULL : open_image(r, blk_ref(r->fault));
 	if (r->b) {
 		check_sound(r);
-		read_some(r, 0, SECTORS);
+		if (!lost)
+			read_some(r, 0, SECTORS);
 		blk_unref(r->b);
 	}
 	blk_unref(r->fault);

@@ -486,13 +486,16 @@ static int write_structures(struct checker *c, uint64_t first, uint64_t blocks,
 	return ret;
 }
 
-int qcow2_refcount_reload(struct qcow2 *s, struct error *e)
+static int reload(struct qcow2 *s, struct error *e)
 {
 	unsigned len = qcow2_slice_len(s->ref_cache);
 	unsigned nr = qcow2_cache_slices(s->ref_cache);
+	struct qcow2_cache *cache = qcow2_cache_create(s, len, nr);
 
+	if (!cache)
+		return error_set(e, -ENOMEM, "no memory for refcounts");
 	qcow2_cache_destroy(s->ref_cache);
-	s->ref_cache = qcow2_cache_create(s, len, nr);
+	s->ref_cache = cache;
 	free(s->rt);
 	free(s->rt_dirty);
 	s->rt = NULL;
@@ -501,9 +504,18 @@ int qcow2_refcount_reload(struct qcow2 *s, struct error *e)
 	s->frees.nr = 0;
 	s->free_hint = 0;
 	s->packed_off = 0;
-	if (!s->ref_cache)
-		return error_set(e, -ENOMEM, "no memory for refcounts");
 	return qcow2_refcount_load(s, e);
+}
+
+int qcow2_refcount_reload(struct qcow2 *s, struct error *e)
+{
+	int ret = reload(s, e);
+
+	if (ret) {
+		s->nr_rt = 0;
+		s->corrupt = s->lost = true;
+	}
+	return ret;
 }
 
 static int rebuild(struct checker *c, struct error *e)

@@ -99,6 +99,9 @@ struct qcow2 {
 		char *why;	      /* what is wrong with the directory */
 	} bitmaps;
 	bool closing, corrupt;
+	/* Refcounts could not be read back after they had moved: nothing more
+	 * is written until the image is opened again. */
+	bool lost;
 	bool holes_known, holes; /* see status.c */
 };
 

@@ -424,6 +424,8 @@ static int grow_table(struct qcow2 *s)
 	uint8_t *dirty;
 	int ret;
 
+	if (s->lost)
+		return -EIO;
 	plan_growth(s, &g);
 	if (g.nr_rt * 8 > QCOW2_MAX_RT_LEN)
 		return -EFBIG;
@@ -814,7 +816,7 @@ int qcow2_write_meta(struct qcow2 *s, bool sync)
 {
 	/* The dirty bit stands for the refcounts until the image is closed. */
 	bool lazy = (s->h.incompat & QCOW2_INCOMPAT_DIRTY) && !s->closing;
-	int ret = qcow2_ensure_header(s);
+	int ret = s->lost ? -EIO : qcow2_ensure_header(s);
 
 	if (!ret && (!lazy || !qcow2_cache_is_dirty(s->l2_cache)))
 		ret = write_refcounts(s);
