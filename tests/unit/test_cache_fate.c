@@ -177,6 +177,11 @@ static int make_image(void *arg)
 	return f->create(m->ctx, &create, &m->c->e);
 }
 
+static void destroy_ctx(void *arg)
+{
+	blk_ctx_destroy(arg);
+}
+
 static void make(struct cut *c)
 {
 	struct blk_ctx_config cfg = {.loop = c->loop};
@@ -184,7 +189,7 @@ static void make(struct cut *c)
 
 	if (!m.ctx || blk_run(m.ctx, make_image, &m))
 		fail_msg("%s", c->e.msg);
-	blk_ctx_destroy(m.ctx);
+	loop_call(c->loop, destroy_ctx, m.ctx);
 }
 
 /* Returns whether anything that was flushed is missing. */
