@@ -285,7 +285,8 @@ int blk_write(struct blk *b, uint64_t off, const void *buf, size_t len,
 
 /* ---- zeroes and discards ---- */
 
-static int write_zero_data(struct blk *b, uint64_t off, uint64_t len)
+static int write_zero_data(struct blk *b, uint64_t off, uint64_t len,
+			   unsigned flags)
 {
 	size_t part = min_u64(len, BOUNCE_MAX);
 	void *buf;
@@ -297,7 +298,7 @@ static int write_zero_data(struct blk *b, uint64_t off, uint64_t len)
 	while (len && !ret) {
 		struct iovec v = {buf, min_u64(len, part)};
 
-		ret = b->drv->writev(b, off, v.iov_len, &v, 1, 0);
+		ret = b->drv->writev(b, off, v.iov_len, &v, 1, flags);
 		off += v.iov_len;
 		len -= v.iov_len;
 	}
@@ -313,26 +314,27 @@ static int zero_aligned(struct blk *b, uint64_t off, uint64_t len,
 	if (b->drv->write_zeroes)
 		ret = b->drv->write_zeroes(b, off, len, flags);
 	if (ret == -ENOTSUP && !(flags & BLK_NO_FALLBACK))
-		ret = write_zero_data(b, off, len);
+		ret = write_zero_data(b, off, len, flags & BLK_FUA);
 	return ret;
 }
 
 static int zero_range(struct blk *b, uint64_t off, uint64_t len, unsigned flags)
 {
 	uint64_t first = align_up(b, off), last = align_down(b, off + len);
+	unsigned fua = flags & BLK_FUA;
 	int ret = 0;
 
 	/* The end of the node counts as a border of blocks. */
 	if (off + len == b->len && off + len > first)
 		last = off + len;
 	if (first >= last)
-		return write_bounced(b, off, len, NULL, 0, 0);
+		return write_bounced(b, off, len, NULL, 0, fua);
 	if (first > off)
-		ret = write_bounced(b, off, first - off, NULL, 0, 0);
+		ret = write_bounced(b, off, first - off, NULL, 0, fua);
 	if (!ret)
 		ret = zero_aligned(b, first, last - first, flags);
 	if (!ret && off + len > last)
-		ret = write_bounced(b, last, off + len - last, NULL, 0, 0);
+		ret = write_bounced(b, last, off + len - last, NULL, 0, fua);
 	return ret;
 }
 
