@@ -65,8 +65,10 @@ static void wait_for_a_moment(struct bench *t, struct blk_job *j)
 		blk_job_status(j, &s);
 	} while (near_end ? s.state < BLK_JOB_DONE && s.done < s.total
 			  : loop_now_ns() < end);
-	if (near_end)
+	if (near_end && bench_rand(t, 4))
 		co_sleep_ns(t->ctx, 1000ull * bench_rand(t, 6000));
+	else if (near_end)
+		blk_job_wait(j);
 }
 
 static int do_round(void *arg)
