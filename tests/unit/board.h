@@ -164,8 +164,10 @@ static inline void board_start(struct board *b)
 	assert_int_equal(loop_start(b->m.main, NULL), 0);
 }
 
-static inline void board_destroy(struct board *b)
+static inline void board_destroy_devices(void *arg)
 {
+	struct board *b = arg;
+
 	while (b->m.devices) {
 		struct device *last = b->m.devices;
 
@@ -173,6 +175,12 @@ static inline void board_destroy(struct board *b)
 			last = last->next;
 		device_destroy(last);
 	}
+}
+
+static inline void board_destroy(struct board *b)
+{
+	/* Their timers run there. */
+	loop_call(b->m.main, board_destroy_devices, b);
 	loop_destroy(b->m.main);
 	console_destroy(b->m.console);
 	irq_hub_destroy(b->m.irq);
