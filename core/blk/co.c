@@ -3,6 +3,9 @@
  * makecontext; after that switches are sigsetjmp and siglongjmp without the
  * signal mask, because swapcontext pays two system calls a switch.
  *
+ * Who waits for something looks at it again after each yield: a wake may come
+ * from somebody who is late.
+ *
  * Woken coroutines wait in the context's ready list until the loop runs it, so
  * that a wake never runs foreign code inside the waker.
  */
@@ -38,8 +41,10 @@ struct co {
 	void *arg;
 	void *stack;
 	sigjmp_buf env, caller;
-	struct co *next; /* ready list, wait queue or pool */
+	struct co *next;   /* ready list or pool */
+	struct co *behind; /* in a mutex's or queue's list */
 	bool yielded, woken, done;
+	bool queued;	    /* in such a list */
 	struct co *resumer; /* who runs on when this one yields */
 #ifdef __SANITIZE_ADDRESS__
 	void *fake, *caller_fake;
@@ -315,12 +320,14 @@ void co_run_ready(void *arg)
 struct nap {
 	struct loop_timer timer;
 	struct co *co;
+	bool over;
 };
 
 static void nap_over(void *arg)
 {
 	struct nap *nap = arg;
 
+	nap->over = true;
 	co_wake(nap->co);
 }
 
@@ -330,17 +337,18 @@ void co_sleep_ns(struct blk_ctx *ctx, uint64_t ns)
 
 	loop_timer_init(&nap.timer, ctx->loop, nap_over, &nap);
 	loop_timer_set(&nap.timer, loop_now_ns() + ns);
-	co_yield ();
-	loop_timer_stop(&nap.timer);
+	while (!nap.over)
+		co_yield ();
 }
 
 /* ---- mutexes and queues ---- */
 
 static void enqueue(struct co **first, struct co **last, struct co *co)
 {
-	co->next = NULL;
+	co->behind = NULL;
+	co->queued = true;
 	if (*last)
-		(*last)->next = co;
+		(*last)->behind = co;
 	else
 		*first = co;
 	*last = co;
@@ -352,10 +360,10 @@ static struct co *dequeue(struct co **first, struct co **last)
 
 	if (!co)
 		return NULL;
-	*first = co->next;
+	*first = co->behind;
 	if (!*first)
 		*last = NULL;
-	co->next = NULL;
+	co->queued = false;
 	return co;
 }
 
@@ -385,7 +393,8 @@ void co_wait(struct co_queue *q, struct co_mutex *m)
 	enqueue(&q->first, &q->last, current);
 	if (m)
 		co_unlock(m);
-	co_yield ();
+	while (current->queued)
+		co_yield ();
 	if (m)
 		co_lock(m);
 }
@@ -414,12 +423,14 @@ struct co_job {
 	int (*fn)(void *arg);
 	void *arg;
 	int res;
+	bool back_here;
 };
 
 static void job_back(void *arg)
 {
 	struct co_job *j = arg;
 
+	j->back_here = true;
 	co_wake(j->co);
 }
 
@@ -442,7 +453,8 @@ int co_worker(struct blk_ctx *ctx, int (*fn)(void *arg), void *arg)
 
 	j.back = (struct loop_work){.fn = job_back, .arg = &j};
 	worker_submit(ctx->workers, &j.job);
-	co_yield ();
+	while (!j.back_here)
+		co_yield ();
 	return j.res;
 }
 

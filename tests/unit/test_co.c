@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "core/blk/blk.h"
@@ -141,12 +142,74 @@ static void workers_bring_results_back(void **state)
 	assert_int_equal(blk_run(f->ctx, from_workers, f), 1000);
 }
 
+static int slow_one(void *arg)
+{
+	(void)arg;
+	usleep(20000);
+	return 7;
+}
+
+/* Waits in each way; is woken by somebody who has no business to. */
+static void waiter(void *arg)
+{
+	struct fixture *f = arg;
+	uint64_t begin = loop_now_ns();
+
+	f->sleeper = co_self();
+	assert_int_equal(co_worker(f->ctx, slow_one, NULL), 7);
+	co_sleep_ns(f->ctx, 20000000);
+	assert_true(loop_now_ns() - begin >= 40000000);
+	say(f, "w");
+	co_wait(&f->queue, NULL);
+	say(f, "q");
+	co_lock(&f->mutex);
+	say(f, "m");
+	co_unlock(&f->mutex);
+	f->sleeper = NULL;
+}
+
+static void pester(struct fixture *f, unsigned ms)
+{
+	while (ms--) {
+		co_wake(f->sleeper);
+		co_sleep_ns(f->ctx, 1000000);
+	}
+}
+
+static int wake_too_early(void *arg)
+{
+	struct fixture *f = arg;
+
+	co_lock(&f->mutex);
+	assert_int_equal(co_start(f->ctx, waiter, f), 0);
+	while (!*f->text)
+		pester(f, 1);
+	pester(f, 10);
+	assert_string_equal(f->text, "w");
+	co_wake_all(&f->queue);
+	pester(f, 10);
+	assert_string_equal(f->text, "wq");
+	co_unlock(&f->mutex);
+	co_sleep_ns(f->ctx, 1000000);
+	assert_string_equal(f->text, "wqm");
+	return 0;
+}
+
+static void a_late_wake_ends_no_wait(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(blk_run(f->ctx, wake_too_early, f), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(yields_and_wakes_in_order,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(mutex_lets_one_in, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_late_wake_ends_no_wait, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(workers_bring_results_back,
 						setup, teardown),
