@@ -179,6 +179,7 @@ int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 		     uint64_t disk_len, struct error *e)
 {
 	uint64_t old_off = s->h.l1_off, old_nr = s->h.nr_l1, off;
+	uint64_t old_len = s->h.disk_len;
 	struct qcow2_header h = s->h;
 	uint8_t *dirty = calloc(nr * 8 / 512 + 1, 1);
 	int ret = dirty ? qcow2_alloc_meta(s, nr ? nr * 8 : 8, &off) : -ENOMEM;
@@ -197,6 +198,10 @@ int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 	h.rt_clusters = s->h.rt_clusters;
 	ret = qcow2_write_header(s, &h, e);
 	if (ret) {
+		/* The table in memory is the old one still. */
+		s->h.l1_off = old_off;
+		s->h.nr_l1 = old_nr;
+		s->h.disk_len = old_len;
 		free(dirty);
 		return ret;
 	}
@@ -208,7 +213,9 @@ int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 	s->any_l1_dirty = false;
 	s->b->len = disk_len;
 	qcow2_forget_meta(s, old_off, old_nr * 8);
-	return qcow2_free_later(s, old_off, old_nr ? old_nr * 8 : 8);
+	/* The switch is done: without memory for this it only leaks. */
+	qcow2_free_later(s, old_off, old_nr ? old_nr * 8 : 8);
+	return 0;
 }
 
 uint64_t qcow2_l1_for(const struct qcow2 *s, uint64_t len)

@@ -275,8 +275,8 @@ int qcow2_refresh_copied(struct qcow2 *s);
 /* [lock] Writes all tables, then h, and makes h the image's header. */
 int qcow2_write_header(struct qcow2 *s, const struct qcow2_header *h,
 		       struct error *e);
-/* [lock] Switches to another active L1 table (taken over) and disk length by
- * one write of the header. */
+/* [lock] Switches to another active L1 table (taken over unless it fails) and
+ * disk length by one write of the header. */
 int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 		     uint64_t disk_len, struct error *e);
 /* Entries that a disk of len bytes needs. */

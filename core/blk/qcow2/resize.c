@@ -69,6 +69,7 @@ static int grow(struct qcow2 *s, uint64_t len, struct error *e)
 {
 	uint64_t nr = qcow2_l1_for(s, len), *l1;
 	struct qcow2_header h;
+	int ret;
 
 	if (nr > QCOW2_MAX_L1_LEN / 8)
 		return error_set(e, -EFBIG, "Failed to grow the L1 table");
@@ -81,7 +82,10 @@ static int grow(struct qcow2 *s, uint64_t len, struct error *e)
 	if (!l1)
 		return error_set(e, -ENOMEM, "Failed to grow the L1 table");
 	memcpy(l1, s->l1, s->h.nr_l1 * 8ull);
-	return qcow2_replace_l1(s, l1, nr, len, e);
+	ret = qcow2_replace_l1(s, l1, nr, len, e);
+	if (ret)
+		free(l1);
+	return ret;
 }
 
 /* Does the disk show something else than zeroes in [off, end)?  These bytes may
