@@ -425,6 +425,12 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 	snprintf(out->path, sizeof(out->path), "%s", "/disks/pretended.img");
 	snprintf(out->bus, sizeof(out->bus), "virtio");
 	snprintf(out->cache, sizeof(out->cache), "unsafe");
+	snprintf(out->aio, sizeof(out->aio), "io_uring");
+	out->after[0].event = "guest crash";
+	out->after[0].text = "every write that completed is there";
+	out->after[1].event = "power loss";
+	out->after[1].text = "nothing is certain to be there";
+	out->after[1].bad = true;
 	out->len = 16 << 20;
 	out->has_medium = out->wce = true;
 	out->reads = 10;
