@@ -211,9 +211,17 @@ int vm_disk_do(struct vm *vm, unsigned index, const char *text, struct error *e)
 
 	if (index >= vm->nr_disks)
 		return error_set(e, -EINVAL, "there is no disk %u", index);
-	for (unsigned i = 0; i < NR_VERBS; i++)
-		if (strlen(verbs[i].name) == len &&
-		    !strncmp(verbs[i].name, text, len))
-			return verbs[i].run(vm, vm->disks[index].drive, arg, e);
+	for (unsigned i = 0; i < NR_VERBS; i++) {
+		if (strlen(verbs[i].name) != len ||
+		    strncmp(verbs[i].name, text, len))
+			continue;
+		/* The image below is to stay as it is. */
+		if (verbs[i].run == commit && vm->cfg.disks[index].scratch)
+			return error_set(e, -EPERM,
+					 "disk %u is a scratch disk: what is "
+					 "written to it ends with the machine",
+					 index);
+		return verbs[i].run(vm, vm->disks[index].drive, arg, e);
+	}
 	return no_such_verb(e);
 }

@@ -274,6 +274,22 @@ static void jobs_run_beside_the_guest(void **state)
 	unlink(top);
 }
 
+static void a_scratch_disk_keeps_its_image(void **state)
+{
+	struct fixture *f = *state;
+	struct error e = {0};
+	struct vm_config c;
+	struct vm *vm;
+
+	small(&c);
+	add_disk(&c, f->disk, VM_DISK_VIRTIO, "");
+	c.disks[0].scratch = true;
+	vm = vm_test_create(&c);
+	assert_int_equal(ask(vm, "commit", &e), -EPERM);
+	assert_non_null(strstr(e.msg, "scratch"));
+	vm_destroy(vm);
+}
+
 /* Two copies of an export are the same, whatever the guest writes meanwhile. */
 static void a_running_disk_is_exported(void **state)
 {
@@ -332,6 +348,7 @@ int main(void)
 		T(impossible_disks_are_refused),
 		T(a_guest_writes_in_every_mode),
 		T(jobs_run_beside_the_guest),
+		T(a_scratch_disk_keeps_its_image),
 		T(a_running_disk_is_exported),
 	};
 	struct stat st;
