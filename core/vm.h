@@ -229,6 +229,13 @@ struct vm_disk_row {
 		const char *event, *text;
 		bool bad;
 	} after[4];
+	/* What each image of the chain holds, the top first: a letter for each of
+	 * 60 equal pieces: d data, z zeroes, . unallocated, m a mixture, e the
+	 * image ends here, blank: past its end.  ? is not known. */
+	struct {
+		char name[80], cells[61];
+	} layers[8];
+	unsigned nr_layers, all_layers;
 	/* The job (commit, stream, mirror) that was started last; empty: none.
 	 * Bytes; what the guest writes adds to the total. */
 	char job[12], job_state[12], job_text[320];

@@ -26,6 +26,7 @@
 #include "core/blk/export.h"
 #include "core/blk/iov.h"
 #include "core/blk/job.h"
+#include "core/blk/layers.h"
 #include "core/blk/options.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -61,8 +62,14 @@ struct drive {
 	bool own_flush_busy, own_flush_again;
 	struct drive_req *done_first, *done_last;
 	struct blk_export *export;
-	pthread_mutex_t job_lock; /* a leaf; protects job */
+	pthread_mutex_t
+		job_lock; /* a leaf; protects job, layers and layers_ns */
 	struct blk_job *job;
+	struct layers layers; /* and this */
+	uint64_t layers_ns;   /* when that was; 0: never */
+	int look_wanted;      /* atomic */
+	bool looking;
+	struct co_queue looked;
 };
 
 int drive_preset_parse(const char *name, enum drive_preset *out,
@@ -128,6 +135,46 @@ static void count(struct drive *d, const struct drive_req *req)
 	}
 }
 
+/* ---- looking at the images ---- */
+
+static void look_co(void *arg)
+{
+	struct drive *d = arg;
+	struct layers now;
+
+	layers_look(d->blk, &now);
+	pthread_mutex_lock(&d->job_lock);
+	d->layers = now;
+	d->layers_ns = loop_now_ns();
+	pthread_mutex_unlock(&d->job_lock);
+	d->looking = false;
+	co_wake_all(&d->looked);
+}
+
+static void look_at_layers(struct drive *d)
+{
+	if (d->looking || !d->blk)
+		return;
+	d->looking = true;
+	if (co_start(d->ctx, look_co, d))
+		d->looking = false;
+}
+
+void drive_layers_copy(struct drive *d, uint64_t max_age_ns, struct layers *out)
+{
+	bool is_old;
+
+	pthread_mutex_lock(&d->job_lock);
+	*out = d->layers;
+	is_old = loop_now_ns() - d->layers_ns > max_age_ns;
+	pthread_mutex_unlock(&d->job_lock);
+	if (is_old &&
+	    !__atomic_exchange_n(&d->look_wanted, 1, __ATOMIC_RELAXED))
+		loop_post(d->loop, &d->bell->work);
+}
+
+/* ---- completion ---- */
+
 /* One at a time from the shared list: a done() may itself drain. */
 static void complete_all(struct drive *d)
 {
@@ -146,11 +193,15 @@ static void complete_all(struct drive *d)
 static void on_bell(void *arg)
 {
 	struct bell *bell = arg;
+	struct drive *d = bell->drive;
 
-	if (bell->drive)
-		complete_all(bell->drive);
-	else
+	if (!d) {
 		free(bell);
+		return;
+	}
+	complete_all(d);
+	if (__atomic_exchange_n(&d->look_wanted, 0, __ATOMIC_RELAXED))
+		look_at_layers(d);
 }
 
 void drive_drain(struct drive *d)
@@ -596,6 +647,8 @@ static int replace_medium(struct drive *d, const char *path, struct error *e)
 	}
 	if (d->export)
 		stop_export(d->blk, d);
+	while (d->looking)
+		co_wait(&d->looked, NULL);
 	ret = blk_unref(d->blk);
 	if (ret)
 		log_write(d->log, LOG_LEVEL_ERROR, "disk",

@@ -22,6 +22,7 @@ struct blk_job;
 struct blk_job_config;
 struct drive;
 struct error;
+struct layers;
 struct log;
 struct loop;
 
@@ -130,6 +131,10 @@ int drive_job_start(struct drive *d, struct blk_job_config *cfg,
 /* Serves the disk as it is now, for reading, at an NBD address; one at a time
  * (-EBUSY).  NULL ends it: -ENOENT when there is none. */
 int drive_export(struct drive *d, const char *address, struct error *e);
+/* [any] What the disk's images hold (blk/layers.h), as it was a moment ago:
+ * looks again, beside the guest, when that was longer ago than max_age_ns. */
+void drive_layers_copy(struct drive *d, uint64_t max_age_ns,
+		       struct layers *out);
 /* [any] The job that was started last, with a reference; NULL: none was. */
 struct blk_job *drive_job(struct drive *d);
 

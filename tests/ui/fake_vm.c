@@ -431,6 +431,13 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 	out->after[1].event = "power loss";
 	out->after[1].text = "nothing is certain to be there";
 	out->after[1].bad = true;
+	out->nr_layers = 2;
+	out->all_layers = 3;
+	strcpy(out->layers[0].name, "top.qcow2");
+	strcpy(out->layers[0].cells,
+	       "dd..zz..mm..................................................");
+	strcpy(out->layers[1].name, "a-base-with-a-long-name.img");
+	strcpy(out->layers[1].cells, "dddddddddddzzzzzzzzze");
 	out->len = 16 << 20;
 	out->has_medium = out->wce = true;
 	out->reads = 10;

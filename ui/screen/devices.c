@@ -460,6 +460,47 @@ static void detail_vcpu(struct sheet *s, const struct vm_vcpu_row *v,
 		before ? before->cpu_ns / 1000 : 0, before);
 }
 
+/* One image: its name, and what it holds. */
+static void layer(struct sheet *s, const char *name, const char *cells)
+{
+	static const struct {
+		char letter;
+		const char *glyph;
+	} glyphs[] = {{'d', "\u2588"}, {'m', "\u2593"}, {'z', "\u2591"},
+		      {'.', "\u00b7"}, {'e', "\u2524"}, {' ', " "}};
+	char text[4 * 64] = "";
+	size_t len = 0;
+
+	for (; *cells && len < sizeof(text) - 4; cells++) {
+		const char *glyph = "?";
+
+		for (size_t i = 0; i < sizeof(glyphs) / sizeof(glyphs[0]); i++)
+			if (glyphs[i].letter == *cells)
+				glyph = glyphs[i].glyph;
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s",
+					glyph);
+	}
+	line(s, ROLE_ACCENT, name, text);
+}
+
+static void map_of(struct sheet *s, const struct vm_disk_row *d)
+{
+	char text[64];
+
+	if (!d->nr_layers)
+		return;
+	line(s, ROLE_DIM, "Images",
+	     "\u2588 data  \u2593 mixed  \u2591 zeroes  \u00b7 see below  "
+	     "\u2524 ends");
+	for (unsigned i = 0; i < d->nr_layers; i++)
+		layer(s, d->layers[i].name, d->layers[i].cells);
+	if (d->all_layers > d->nr_layers) {
+		snprintf(text, sizeof(text), "and %u images below",
+			 d->all_layers - d->nr_layers);
+		line(s, ROLE_DIM, "", text);
+	}
+}
+
 static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 			const struct vm_disk_row *before)
 {
@@ -492,6 +533,7 @@ static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 		if (*d->job_text)
 			line(s, ROLE_TEXT, "Job", d->job_text);
 	}
+	map_of(s, d);
 	counter(s, "reads", d->reads, before ? before->reads : 0, before);
 	counter(s, "writes", d->writes, before ? before->writes : 0, before);
 	counter(s, "flushes", d->flushes, before ? before->flushes : 0, before);

@@ -1,0 +1,40 @@
+/*
+ * layers: what each image of a disk's chain holds, in cells of equal size, for
+ * people to look at.
+ *
+ * Thread rule: [co] on the disk's loop.
+ */
+#ifndef CORE_BLK_LAYERS_H
+#define CORE_BLK_LAYERS_H
+
+#include <stdint.h>
+
+struct blk;
+
+#define LAYERS_MAX   8
+#define LAYERS_CELLS 60
+
+/* What a cell has of, in this layer alone. */
+enum {
+	LAYER_DATA = 1,
+	LAYER_ZERO = 2,
+	LAYER_HOLE = 4,	 /* unallocated: the layer below shows */
+	LAYER_PAST = 8,	 /* past the layer's end */
+	LAYER_END = 16,	 /* the layer's end lies here (EOF) */
+	LAYER_MORE = 32, /* too many pieces: the rest was not looked at */
+};
+
+struct layers {
+	unsigned nr;	/* filled in */
+	unsigned total; /* in the chain */
+	struct layer {
+		char name[80];
+		uint64_t len;
+		uint8_t cells[LAYERS_CELLS];
+	} layer[LAYERS_MAX]; /* the top first */
+};
+
+/* Bounded work whatever the images hold; others change them meanwhile. */
+void layers_look(struct blk *disk, struct layers *out);
+
+#endif
