@@ -19,7 +19,8 @@
 #include "core/blk/nbd/address.h"
 #include "core/error.h"
 
-#define CHAIN_MAX 200
+/* What a coroutine's stack surely holds of nested reads. */
+#define CHAIN_MAX 1000
 
 static void node_free(struct blk *b)
 {
@@ -319,6 +320,27 @@ struct blk *blk_open_named(struct blk *b, const char *name, const char *format,
 	return open_named(b, name, &o, e);
 }
 
+static bool is_same_file(const struct blk *a, const struct blk *b)
+{
+	while (a->file)
+		a = a->file;
+	while (b->file)
+		b = b->file;
+	return a->ino && a->ino == b->ino && a->dev == b->dev;
+}
+
+/* Is b one of those above it? */
+static int check_circle(struct blk *top, struct blk *b, struct error *e)
+{
+	for (struct blk *p = top; p != b; p = p->backing)
+		if (is_same_file(p, b))
+			return error_set(e, -ELOOP,
+					 "the backing files of '%s' form a "
+					 "circle at '%s'",
+					 top->name, b->name);
+	return 0;
+}
+
 static int open_chain(struct blk *top, struct error *e)
 {
 	struct blk *b = top;
@@ -326,8 +348,7 @@ static int open_chain(struct blk *top, struct error *e)
 	for (int depth = 0; b->backing_name && !b->backing; depth++) {
 		if (depth == CHAIN_MAX)
 			return error_set(e, -ELOOP,
-					 "'%s' has more than %d backing files, "
-					 "or they form a circle",
+					 "'%s' has more than %d backing files",
 					 top->name, CHAIN_MAX);
 		b->backing = blk_open_named(b, b->backing_name,
 					    b->backing_format, false, e);
@@ -335,6 +356,8 @@ static int open_chain(struct blk *top, struct error *e)
 			return error_prefix(e, -EIO,
 					    "Could not open backing file");
 		b = b->backing;
+		if (check_circle(top, b, e))
+			return -ELOOP;
 	}
 	return 0;
 }

@@ -26,8 +26,9 @@ struct blk {
 	/* What the image says of its backing file; open() of the format fills
 	 * them (malloced), the graph opens it. */
 	char *backing_name, *backing_format;
-	uint64_t len;	/* exact bytes */
-	unsigned align; /* request alignment, power of two, 1: any */
+	uint64_t len;	   /* exact bytes */
+	uint64_t dev, ino; /* of a host file; ino 0: not known */
+	unsigned align;	   /* request alignment, power of two, 1: any */
 	/* A filter passes what is below through its file child, and is a
 	 * protocol when that is one.  fua: writev honours BLK_FUA itself. */
 	bool write, is_protocol, is_filter, fua;

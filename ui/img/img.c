@@ -117,6 +117,7 @@ static int with_loop(struct call *c, const char *folders)
 	struct error e;
 	int status = 1;
 
+	img_raise_limits();
 	t->loop = loop_create("img", NULL, &e);
 	if (!t->loop || loop_start(t->loop, &e)) {
 		status = img_error(t, "%s", e.msg);

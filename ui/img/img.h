@@ -48,6 +48,10 @@ int img_usage_error(struct img_tool *t, const char *fmt, ...)
 /* For getopt's '?' and ':' with opterr 0: says what is wrong with argv. */
 int img_bad_option(struct img_tool *t, int c, char **argv);
 
+/* Long backing chains need many descriptors: takes all that the system lets
+ * this process have. */
+void img_raise_limits(void);
+
 /* ---- sizes ---- */
 
 /* "64M", "1.5G", "512"; 0, -EINVAL, or -ERANGE. */

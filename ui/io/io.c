@@ -338,6 +338,7 @@ static int with_loop(struct session *s)
 	struct error e = {0};
 	int status = 1;
 
+	img_raise_limits();
 	t->loop = loop_create("io", NULL, &e);
 	if (t->loop && !loop_start(t->loop, &e)) {
 		cfg.loop = t->loop;

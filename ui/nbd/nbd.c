@@ -182,6 +182,7 @@ static int with_loop(struct nbd_tool *n)
 	struct error e = {0};
 	int status = 1;
 
+	img_raise_limits();
 	t->loop = loop_create("nbd", NULL, &e);
 	if (t->loop && !loop_start(t->loop, &e)) {
 		cfg.loop = t->loop;

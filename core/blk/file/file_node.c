@@ -356,6 +356,8 @@ static int file_open(struct blk *b, const struct blk_options *o,
 	if (ret)
 		return ret;
 	b->len = f->host.len;
+	b->dev = f->host.dev;
+	b->ino = f->host.ino;
 	b->align = f->host.align;
 	return 0;
 }

@@ -158,6 +158,8 @@ static int find_len(struct host_file *f, const char *path, struct error *e)
 		return error_errno(e, errno, "Could not open '%s'", path);
 	f->is_device = S_ISBLK(st.st_mode);
 	f->len = st.st_size;
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
 	if (f->is_device && ioctl(f->fd, BLKGETSIZE64, &f->len))
 		return error_errno(e, errno, "length of device '%s'", path);
 	if (!f->is_device && !S_ISREG(st.st_mode))
