@@ -35,6 +35,7 @@ struct vm_disk_config {
 	char format[16];	/* "raw", "qcow2"; empty: raw (drive.h) */
 	char cache[16];		/* a preset's name; empty: writeback */
 	char aio[16];		/* "threads", "native", "io_uring" */
+	uint64_t cache_len;	/* for an image's tables; 0: the default */
 	enum vm_disk_bus bus;
 	bool cdrom, readonly;
 	bool scratch; /* writes go to an overlay that ends with the machine */
@@ -236,6 +237,8 @@ struct vm_disk_row {
 		char name[80], cells[61];
 	} layers[8];
 	unsigned nr_layers, all_layers;
+	/* An image's tables in memory, bytes; budget 0: it has none. */
+	uint64_t tables_budget, tables_used, table_hits, table_misses;
 	/* The job (commit, stream, mirror) that was started last; empty: none.
 	 * Bytes; what the guest writes adds to the total. */
 	char job[12], job_state[12], job_text[320];

@@ -221,6 +221,7 @@ static int open_drive(struct vm *vm, unsigned i, struct error *e)
 		.format = cfg->format,
 		.readonly = cfg->readonly || cfg->cdrom,
 		.scratch = cfg->scratch,
+		.cache_len = cfg->cache_len,
 		.backing_folders = getenv("BINNACLE_BACKING_FOLDERS"),
 	};
 	int r = drive_preset_parse(cfg->cache, &dc.preset, e);

@@ -245,6 +245,7 @@ static const struct key disk_keys[] = {
 	KEY(disk_parse, "format", KEY_TEXT, d.format),
 	KEY(disk_parse, "cache", KEY_TEXT, d.cache),
 	KEY(disk_parse, "aio", KEY_TEXT, d.aio),
+	KEY(disk_parse, "cache_size", KEY_SIZE, d.cache_len),
 	{.name = "bus", .type = KEY_CALL, .call = get_bus},
 	KEY(disk_parse, "cdrom", KEY_BOOL, d.cdrom),
 	KEY(disk_parse, "readonly", KEY_BOOL, d.readonly),

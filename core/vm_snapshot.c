@@ -304,6 +304,10 @@ static void copy_layers(struct vm_disk_row *row, struct drive *drive)
 	drive_layers_copy(drive, LAYERS_AGE_NS, &now);
 	row->nr_layers = now.nr;
 	row->all_layers = now.total;
+	row->tables_budget = now.tables.budget;
+	row->tables_used = now.tables.used;
+	row->table_hits = now.tables.hits;
+	row->table_misses = now.tables.misses;
 	for (unsigned i = 0; i < now.nr; i++) {
 		memcpy(row->layers[i].name, now.layer[i].name,
 		       sizeof(row->layers[i].name));

@@ -45,6 +45,7 @@ struct drive_config {
 	enum blk_aio aio;
 	bool readonly;
 	bool scratch; /* writes go to an overlay that ends with the drive */
+	uint64_t cache_len; /* for an image's tables, bytes; 0: the default */
 	const char *backing_folders; /* as struct blk_ctx_config has them */
 };
 

@@ -21,6 +21,7 @@ static struct blk_options options_of(const struct drive_image *i,
 		.direct = i->direct,
 		.no_flush = i->no_flush,
 		.aio = i->cfg->aio,
+		.cache_len = i->cfg->cache_len,
 		.discard_unmap = true,
 	};
 }

@@ -57,6 +57,7 @@ void layers_look(struct blk *disk, struct layers *out)
 	struct blk *b = blk_ref(blk_skip_filters(disk));
 
 	memset(out, 0, sizeof(*out));
+	blk_cache_stats(b, &out->tables);
 	while (b) {
 		struct blk *next;
 

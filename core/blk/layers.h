@@ -1,6 +1,6 @@
 /*
- * layers: what each image of a disk's chain holds, in cells of equal size, for
- * people to look at.
+ * layers: what each image of a disk's chain holds, in cells of equal size, and
+ * what of its tables is in memory; for people to look at.
  *
  * Thread rule: [co] on the disk's loop.
  */
@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-struct blk;
+#include "core/blk/blk.h"
 
 #define LAYERS_MAX   8
 #define LAYERS_CELLS 60
@@ -31,7 +31,8 @@ struct layers {
 		char name[80];
 		uint64_t len;
 		uint8_t cells[LAYERS_CELLS];
-	} layer[LAYERS_MAX]; /* the top first */
+	} layer[LAYERS_MAX];	       /* the top first */
+	struct blk_cache_stats tables; /* of the top; budget 0: it keeps none */
 };
 
 /* Bounded work whatever the images hold; others change them meanwhile. */

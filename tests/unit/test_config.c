@@ -37,7 +37,8 @@ static void all_keys_are_read(void **state)
 		      "\"debug_exit\":true,\"vnc\":\"127.0.0.1:1\","
 		      "\"vnc_password_file\":\"p\",\"disks\":["
 		      "{\"path\":\"a.img\",\"format\":\"raw\","
-		      "\"cache\":\"none\",\"readonly\":true},"
+		      "\"cache\":\"none\",\"readonly\":true,"
+		      "\"cache_size\":\"4M\"},"
 		      "{\"cdrom\":true},"
 		      "{\"path\":\"b.img\",\"bus\":\"ahci\"}]}",
 		      &c, &e),
@@ -56,6 +57,7 @@ static void all_keys_are_read(void **state)
 	assert_string_equal(c.disks[0].path, "/vms/a.img");
 	assert_int_equal(c.disks[0].bus, VM_DISK_VIRTIO);
 	assert_true(c.disks[0].readonly);
+	assert_int_equal(c.disks[0].cache_len, 4 << 20);
 	assert_int_equal(c.disks[1].bus, VM_DISK_AHCI);
 	assert_string_equal(c.disks[1].path, "");
 	assert_int_equal(c.disks[2].bus, VM_DISK_AHCI);

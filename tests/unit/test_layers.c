@@ -79,6 +79,14 @@ static int look_at_chains(void *arg)
 		layers_look(c.disk, &found);
 		SHADOW_CHECK(found.nr == c.nr && found.total == c.nr,
 			     "%u layers of %u", found.nr, c.nr);
+		SHADOW_CHECK(
+			!found.tables.budget ==
+					!!strcmp(blk_format(c.layer[c.nr - 1]),
+						 "qcow2") &&
+				found.tables.used <= found.tables.budget,
+			"tables: %llu of %llu",
+			(unsigned long long)found.tables.used,
+			(unsigned long long)found.tables.budget);
 		for (unsigned i = 0; i < c.nr; i++)
 			check_layer(&c, &found.layer[i], c.layer[c.nr - 1 - i]);
 		SHADOW_CHECK(!blk_unref(c.disk), "close");

@@ -41,7 +41,9 @@ static void every_option_reaches_the_config(void **state)
 	(void)state;
 	assert_int_equal(PARSE(&o, &e, "--kernel", "k", "--initrd", "i",
 			       "--append", "a b", "--mem", "2G", "--cpus", "4",
-			       "--disk", "d.img,cache=none,bus=ahci,readonly",
+			       "--disk",
+			       "d.img,cache=none,bus=ahci,readonly,"
+			       "cache-size=2M",
 			       "--cdrom", "c.iso", "--vnc", "127.0.0.1:1",
 			       "--serial", "none", "--headless"),
 			 0);
@@ -52,6 +54,7 @@ static void every_option_reaches_the_config(void **state)
 	assert_int_equal(o.config.nr_disks, 2);
 	assert_string_equal(o.config.disks[0].path, "d.img");
 	assert_string_equal(o.config.disks[0].cache, "none");
+	assert_int_equal(o.config.disks[0].cache_len, 2 << 20);
 	assert_int_equal(o.config.disks[0].bus, VM_DISK_AHCI);
 	assert_true(o.config.disks[0].readonly);
 	assert_true(o.config.disks[1].cdrom);

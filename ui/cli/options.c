@@ -78,18 +78,21 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 	} else if (!strncmp(text, "cache=", 6)) {
 		return set_text(d->cache, sizeof(d->cache), text + 6, "disk",
 				e);
+	} else if (!strncmp(text, "cache-size=", 11)) {
+		return vm_parse_size(text + 11, &d->cache_len, e);
 	} else if (!strncmp(text, "aio=", 4)) {
 		return set_text(d->aio, sizeof(d->aio), text + 4, "disk", e);
 	} else if (!strncmp(text, "format=", 7)) {
 		return set_text(d->format, sizeof(d->format), text + 7, "disk",
 				e);
 	} else {
-		return error_set(e, -EINVAL,
-				 "--disk: '%s' is not known; there are "
-				 "bus=virtio|ahci, cache=MODE, "
-				 "aio=threads|native|io_uring, "
-				 "format=raw|qcow2, readonly and scratch",
-				 text);
+		return error_set(
+			e, -EINVAL,
+			"--disk: '%s' is not known; there are "
+			"bus=virtio|ahci, cache=MODE, "
+			"aio=threads|native|io_uring, cache-size=SIZE, "
+			"format=raw|qcow2, readonly and scratch",
+			text);
 	}
 	return 0;
 }
@@ -207,7 +210,7 @@ const char run_options_help[] =
 	"                         cache=writeback|none|writethrough|\n"
 	"                         directsync|unsafe,\n"
 	"                         aio=threads|native|io_uring,\n"
-	"                         format=raw|qcow2\n"
+	"                         format=raw|qcow2, cache-size=SIZE\n"
 	"  --cdrom FILE           a CD-ROM image\n"
 	"  --boot ORDER           c: disk, d: CD-ROM (cd)\n"
 	"  --firmware FILE        instead of SeaBIOS\n"

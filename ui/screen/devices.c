@@ -504,7 +504,7 @@ static void map_of(struct sheet *s, const struct vm_disk_row *d)
 static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 			const struct vm_disk_row *before)
 {
-	char text[64], size[32];
+	char text[96], size[32];
 
 	line(s, ROLE_TEXT, "File", d->has_medium ? d->path : "no medium");
 	text_size(d->len, size, sizeof(size));
@@ -532,6 +532,19 @@ static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 			false);
 		if (*d->job_text)
 			line(s, ROLE_TEXT, "Job", d->job_text);
+	}
+	if (d->tables_budget) {
+		char used[32];
+
+		text_size(d->tables_used, used, sizeof(used));
+		text_size(d->tables_budget, size, sizeof(size));
+		snprintf(text, sizeof(text), "%s in memory of at most %s", used,
+			 size);
+		line(s, ROLE_TEXT, "Tables", text);
+		counter(s, "tables found there", d->table_hits,
+			before ? before->table_hits : 0, before);
+		counter(s, "tables read", d->table_misses,
+			before ? before->table_misses : 0, before);
 	}
 	map_of(s, d);
 	counter(s, "reads", d->reads, before ? before->reads : 0, before);

@@ -49,6 +49,9 @@ static struct json_object *disk_to_json(const struct vm_disk_config *d)
 	add_text(o, "format", d->format);
 	add_text(o, "cache", d->cache);
 	add_text(o, "aio", d->aio);
+	if (d->cache_len)
+		json_object_object_add(o, "cache_size",
+				       json_object_new_uint64(d->cache_len));
 	add_text(o, "bus", d->bus == VM_DISK_AHCI ? "ahci" : "virtio");
 	add_bool(o, "cdrom", d->cdrom);
 	add_bool(o, "readonly", d->readonly);

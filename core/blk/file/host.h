@@ -13,7 +13,7 @@ struct error;
 struct host_file {
 	int fd, lock_fd; /* lock_fd -1: not locked */
 	bool direct, is_device;
-	uint64_t len;	/* bytes */
+	uint64_t len; /* bytes */
 	uint64_t dev, ino;
 	unsigned align; /* of requests and memory, 1 without O_DIRECT */
 };
