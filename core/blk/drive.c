@@ -22,7 +22,7 @@
 #include "core/blk/co.h"
 #include "core/blk/disk.h"
 #include "core/blk/drive_image.h"
-#include "core/blk/drive_int.h"
+#include "core/blk/drive_parts.h"
 #include "core/blk/export.h"
 #include "core/blk/iov.h"
 #include "core/blk/job.h"
@@ -33,44 +33,6 @@
 #include "core/loop.h"
 
 #define DRIVE_WORKERS 8
-
-/* Posted to the loop; outlives its drive while it is queued there. */
-struct bell {
-	struct loop_work work;
-	struct drive *drive; /* NULL: closed, the bell frees itself */
-};
-
-struct drive {
-	struct loop *loop, *inner;
-	struct blk_ctx *ctx;
-	struct blk *blk; /* a disk (disk.h); NULL: no medium */
-	struct bell *bell;
-	struct log *log;
-	struct drive_config cfg; /* path points to the field below */
-	bool attached;
-	char path[1024];
-	drive_wrap_fn *wrap;
-	void *wrap_arg;
-	int has_medium;		    /* atomic */
-	unsigned changes;	    /* atomic: of the medium */
-	uint64_t len;		    /* atomic: 0 without medium */
-	int wce;		    /* atomic */
-	bool sync_failed;	    /* and said so: it stays failed */
-	unsigned in_flight;	    /* atomic */
-	struct drive_stats stats;   /* relaxed atomics */
-	struct drive_req own_flush; /* after WCE was turned off */
-	bool own_flush_busy, own_flush_again;
-	struct drive_req *done_first, *done_last;
-	struct blk_export *export;
-	pthread_mutex_t
-		job_lock; /* a leaf; protects job, layers and layers_ns */
-	struct blk_job *job;
-	struct layers layers; /* and this */
-	uint64_t layers_ns;   /* when that was; 0: never */
-	int look_wanted;      /* atomic */
-	bool looking;
-	struct co_queue looked;
-};
 
 int drive_preset_parse(const char *name, enum drive_preset *out,
 		       struct error *e)
@@ -485,9 +447,8 @@ static void run_co(void *arg)
 	c->done = true;
 }
 
-/* Serves the inner loop until fn has returned. */
-static int run_here(struct drive *d, int (*fn)(void *arg), void *arg,
-		    struct error *e)
+int drive_run_here(struct drive *d, int (*fn)(void *arg), void *arg,
+		   struct error *e)
 {
 	struct run_call c = {.fn = fn, .arg = arg};
 
@@ -518,7 +479,7 @@ int drive_run(struct drive *d, int (*fn)(struct blk *disk, void *arg),
 
 	if (!d->blk)
 		return error_set(e, -ENOMEDIUM, "the drive holds no medium");
-	return run_here(d, run_on_disk, &c, e);
+	return drive_run_here(d, run_on_disk, &c, e);
 }
 
 struct job_call {
@@ -624,7 +585,7 @@ struct medium_call {
 	struct error *e;
 };
 
-static int replace_medium(struct drive *d, const char *path, struct error *e)
+int drive_replace_medium(struct drive *d, const char *path, struct error *e)
 {
 	struct drive_config cfg = d->cfg;
 	struct drive_image image = {
@@ -662,7 +623,7 @@ static int run_medium(void *arg)
 {
 	struct medium_call *c = arg;
 
-	return replace_medium(c->d, c->path, c->e);
+	return drive_replace_medium(c->d, c->path, c->e);
 }
 
 static int run_medium_call(struct drive *d, const char *path, struct error *e)
@@ -670,7 +631,7 @@ static int run_medium_call(struct drive *d, const char *path, struct error *e)
 	struct error ignored = {0};
 	struct medium_call c = {d, path, e ? e : &ignored};
 
-	return run_here(d, run_medium, &c, c.e);
+	return drive_run_here(d, run_medium, &c, c.e);
 }
 
 static int set_medium(struct drive *d, const char *path, struct error *e)

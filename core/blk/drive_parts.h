@@ -1,0 +1,65 @@
+/*
+ * drive_parts: what the files that make a drive share.
+ *
+ *   drive.c        requests, media, jobs, life
+ *   drive_image.c  from a configuration to an open node
+ *
+ * Thread rule: as drive.h.
+ */
+#ifndef CORE_BLK_DRIVE_PARTS_H
+#define CORE_BLK_DRIVE_PARTS_H
+
+#include <pthread.h>
+
+#include "core/blk/co.h"
+#include "core/blk/drive_int.h"
+#include "core/blk/layers.h"
+#include "core/loop.h"
+
+/* Posted to the loop; outlives its drive while it is queued there. */
+struct bell {
+	struct loop_work work;
+	struct drive *drive; /* NULL: closed, the bell frees itself */
+};
+
+struct drive {
+	struct loop *loop, *inner;
+	struct blk_ctx *ctx;
+	struct blk *blk; /* a disk (disk.h); NULL: no medium */
+	struct bell *bell;
+	struct log *log;
+	struct drive_config cfg; /* path points to the field below */
+	bool attached;
+	char path[1024];
+	drive_wrap_fn *wrap;
+	void *wrap_arg;
+	int has_medium;		    /* atomic */
+	unsigned changes;	    /* atomic: of the medium */
+	uint64_t len;		    /* atomic: 0 without medium */
+	int wce;		    /* atomic */
+	bool sync_failed;	    /* and said so: it stays failed */
+	unsigned in_flight;	    /* atomic */
+	struct drive_stats stats;   /* relaxed atomics */
+	struct drive_req own_flush; /* after WCE was turned off */
+	bool own_flush_busy, own_flush_again;
+	struct drive_req *done_first, *done_last;
+	struct blk_export *export;
+	pthread_mutex_t
+		job_lock; /* a leaf; protects job, layers and layers_ns */
+	struct blk_job *job;
+	struct layers layers; /* and this */
+	uint64_t layers_ns;   /* when that was; 0: never */
+	int look_wanted;      /* atomic */
+	bool looking;
+	struct co_queue looked;
+};
+
+/* Runs fn in a coroutine of the drive's block layer and serves its loop until
+ * fn has returned: the result. */
+int drive_run_here(struct drive *d, int (*fn)(void *arg), void *arg,
+		   struct error *e);
+/* [co] The image at path (NULL: none) in place of the one there is, which is
+ * closed; nobody else uses the drive then. */
+int drive_replace_medium(struct drive *d, const char *path, struct error *e);
+
+#endif
