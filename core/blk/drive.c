@@ -235,7 +235,8 @@ static int perform(struct drive *d, struct drive_req *req)
 	case DRIVE_DISCARD:
 		return blk_discard(d->blk, req->off, req->len);
 	case DRIVE_WRITE_ZEROES:
-		ret = blk_write_zeroes(d->blk, req->off, req->len, 0);
+		ret = blk_write_zeroes(d->blk, req->off, req->len,
+				       req->may_unmap ? BLK_MAY_UNMAP : 0);
 		break;
 	}
 	return !ret && must_sync(d, req) ? flush(d) : ret;

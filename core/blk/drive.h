@@ -61,6 +61,7 @@ enum drive_op {
 struct drive_req {
 	enum drive_op op;
 	bool fua;		 /* WRITE: stable before completion */
+	bool may_unmap;		 /* WRITE_ZEROES: may give space back */
 	uint64_t off, len;	 /* bytes; len = total of iov for READ, WRITE */
 	const struct iovec *iov; /* valid until done */
 	int nr_iov;
