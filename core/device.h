@@ -28,6 +28,7 @@ struct accel_vm;
 struct bus;
 struct console;
 struct device;
+struct disk_driver;
 struct drive;
 struct error;
 struct fw_cfg;
@@ -107,6 +108,16 @@ struct device_class {
 	const struct state_desc *state; /* NULL: nothing to move */
 	/* Optional: after state was loaded, put derived things in place. */
 	int (*loaded)(struct device *dev, struct error *e);
+	/* Disks only, all optional.  [any], unlocked: fills out, which is
+	 * zeroed, from what the driver negotiated. */
+	void (*disk_driver)(struct device *dev, struct disk_driver *out);
+	/* World stopped, unlocked: the drive's length grew.  True when the
+	 * driver is told by an interrupt or unit attention. */
+	bool (*disk_resized)(struct device *dev);
+	/* World stopped, unlocked: a person wants the write cache on or off.
+	 * 0 when the device's state is changed and its driver is told;
+	 * -EOPNOTSUPP or another -errno with nothing changed. */
+	int (*disk_set_wce)(struct device *dev, bool on, struct error *e);
 };
 
 #define DEVICE_MAX_COUNTERS 8
