@@ -1,6 +1,8 @@
 /*
  * disk_driver: what the guest's driver of a disk accepted, as far as the disk's
  * device knows; every bus fills it in (device.h, disk_driver).
+ *
+ * Thread rule: [any]; a plain struct.
  */
 #ifndef CORE_DISK_DRIVER_H
 #define CORE_DISK_DRIVER_H
