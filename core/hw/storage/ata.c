@@ -508,8 +508,7 @@ void ata_signature(const struct ata_dev *d, struct ata_taskfile *tf)
 
 void ata_reset(struct ata_dev *d)
 {
-	d->is_locked = false;
-	d->sense = (struct ata_sense){0};
+	mmc_reset(&d->mmc);
 }
 
 /* ---- life ---- */
@@ -540,7 +539,7 @@ static int ata_create(struct ata_dev *d, const struct device_args *args,
 	d->is_cdrom = is_cdrom;
 	d->block_len = is_cdrom ? 2048 : DRIVE_SECTOR;
 	d->wce_default = d->wce_now = drive_wce(d->drive);
-	d->medium_changes = drive_medium_changes(d->drive);
+	mmc_init(&d->mmc, d->drive);
 	return ahci_attach(args->parent, d, e);
 }
 
@@ -589,18 +588,13 @@ static const struct state_field ata_fields[] = {
 	STATE_FIELD(struct ata_dev, queued_tf.device),
 	STATE_FIELD(struct ata_dev, queued_tf.count),
 	STATE_FIELD(struct ata_dev, queued_tf.lba),
-	STATE_FIELD(struct ata_dev, sense.key),
-	STATE_FIELD(struct ata_dev, sense.asc),
-	STATE_FIELD(struct ata_dev, sense.ascq),
-	STATE_FIELD(struct ata_dev, is_locked),
-	STATE_FIELD(struct ata_dev, unit_attention),
-	STATE_FIELD(struct ata_dev, event_new_medium),
+	STATE_STRUCTS(struct ata_dev, mmc, 1, &mmc_state),
 };
 
 static const struct state_desc ata_state = {
 	.name = "ata",
-	.version = 1,
-	.oldest = 1,
+	.version = 2,
+	.oldest = 2,
 	.fields = ata_fields,
 	.nr_fields = sizeof(ata_fields) / sizeof(ata_fields[0]),
 };

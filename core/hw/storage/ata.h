@@ -21,6 +21,7 @@
 
 #include "core/blk/drive.h"
 #include "core/device.h"
+#include "core/hw/storage/mmc.h"
 
 #define ATA_STATUS_ERR	0x01
 #define ATA_STATUS_DRQ	0x08
@@ -72,10 +73,6 @@ struct ata_cmd {
 	unsigned next_range;
 };
 
-struct ata_sense {
-	uint8_t key, asc, ascq;
-};
-
 struct ata_dev {
 	struct device dev; /* first */
 	struct drive *drive;
@@ -91,12 +88,7 @@ struct ata_dev {
 	bool queued_error;
 	uint8_t queued_tag;
 	struct ata_taskfile queued_tf;
-	/* CD-ROM. */
-	struct ata_sense sense;
-	bool is_locked;		 /* PREVENT MEDIUM REMOVAL */
-	bool unit_attention;	 /* medium changed, not yet said */
-	bool event_new_medium;	 /* for GET EVENT STATUS NOTIFICATION */
-	unsigned medium_changes; /* of the drive, as last looked at */
+	struct mmc mmc; /* CD-ROM */
 };
 
 /* Begins a command whose tf, packet, to_guest and map are set. */
