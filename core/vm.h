@@ -28,18 +28,19 @@ struct vm;
 #define VM_MAX_VCPUS 16
 #define VM_PATH_LEN  1024
 
-enum vm_disk_bus { VM_DISK_VIRTIO, VM_DISK_AHCI };
-
 struct vm_disk_config {
 	char path[VM_PATH_LEN]; /* empty: a CD-ROM drive without medium */
 	char format[16];	/* "raw", "qcow2"; empty: raw (drive.h) */
 	char cache[16];		/* a preset's name; empty: writeback */
 	char aio[16];		/* "threads", "native", "io_uring" */
 	uint64_t cache_len;	/* for an image's tables; 0: the default */
-	enum vm_disk_bus bus;
+	char bus[16];		/* "virtio", "ahci" ...; empty: the usual one */
 	bool cdrom, readonly;
 	bool scratch; /* writes go to an overlay that ends with the machine */
 };
+
+/* [any] The bus of a disk or CD-ROM drive that asks for none; constant. */
+const char *vm_disk_usual_bus(bool cdrom);
 
 struct vm_config {
 	char name[64];

@@ -153,8 +153,8 @@ static int build_firmware(struct vm *vm, struct error *e)
 
 /* ---- devices ---- */
 
-static struct device *add(struct vm *vm, const char *cls, const char *name,
-			  struct device_args *args, struct error *e)
+struct device *vm_add_device(struct vm *vm, const char *cls, const char *name,
+			     struct device_args *args, struct error *e)
 {
 	const struct device_class *c = device_class_find(cls);
 	struct device_args none = {.devfn = -1};
@@ -175,17 +175,18 @@ static int build_board(struct vm *vm, struct error *e)
 	struct device_args lpc = {.devfn = 0x1f << 3};
 	struct device_args mch = {.devfn = 0};
 
-	if (!add(vm, "q35-mch", "mch", &mch, e) ||
-	    !add(vm, "ich9-lpc", "lpc", &lpc, e) ||
-	    !add(vm, "rtc", "rtc", NULL, e) ||
-	    !add(vm, "i8042", "i8042", NULL, e) ||
-	    !add(vm, "serial", "serial0", &com1, e))
+	if (!vm_add_device(vm, "q35-mch", "mch", &mch, e) ||
+	    !vm_add_device(vm, "ich9-lpc", "lpc", &lpc, e) ||
+	    !vm_add_device(vm, "rtc", "rtc", NULL, e) ||
+	    !vm_add_device(vm, "i8042", "i8042", NULL, e) ||
+	    !vm_add_device(vm, "serial", "serial0", &com1, e))
 		return -EIO;
-	if (vm->rom && (!add(vm, "fw_cfg", "fw_cfg", NULL, e) ||
-			!add(vm, "isa-debugcon", "firmware", NULL, e)))
+	if (vm->rom &&
+	    (!vm_add_device(vm, "fw_cfg", "fw_cfg", NULL, e) ||
+	     !vm_add_device(vm, "isa-debugcon", "firmware", NULL, e)))
 		return -EIO;
 	if (vm->cfg.debug_exit &&
-	    !add(vm, "isa-debug-exit", "debug-exit", NULL, e))
+	    !vm_add_device(vm, "isa-debug-exit", "debug-exit", NULL, e))
 		return -EIO;
 	return 0;
 }
@@ -196,114 +197,18 @@ static int build_extras(struct vm *vm, struct error *e)
 	struct device_args vga = {.devfn = -1, .rom = vm->rom ? NULL : ""};
 	struct device_args rom = {.devfn = -1, .rom = vm->cfg.option_rom};
 
-	if (vm->cfg.vga && !add(vm, "vga", "vga", &vga, e))
+	if (vm->cfg.vga && !vm_add_device(vm, "vga", "vga", &vga, e))
 		return -EIO;
 	if (vm->cfg.tablet &&
-	    (!add(vm, "virtio-keyboard-pci", "keyboard", NULL, e) ||
-	     !add(vm, "virtio-tablet-pci", "tablet", NULL, e)))
+	    (!vm_add_device(vm, "virtio-keyboard-pci", "keyboard", NULL, e) ||
+	     !vm_add_device(vm, "virtio-tablet-pci", "tablet", NULL, e)))
 		return -EIO;
-	if (vm->cfg.rng && !add(vm, "virtio-rng-pci", "rng", NULL, e))
+	if (vm->cfg.rng && !vm_add_device(vm, "virtio-rng-pci", "rng", NULL, e))
 		return -EIO;
 	if (*vm->cfg.option_rom &&
-	    !add(vm, "option-rom", "option-rom", &rom, e))
+	    !vm_add_device(vm, "option-rom", "option-rom", &rom, e))
 		return -EIO;
 	return 0;
-}
-
-/* ---- disks ---- */
-
-static int open_drive(struct vm *vm, unsigned i, struct error *e)
-{
-	const struct vm_disk_config *cfg = &vm->cfg.disks[i];
-	struct vm_disk *disk = &vm->disks[i];
-	struct drive_config dc = {
-		.path = cfg->path,
-		.format = cfg->format,
-		.readonly = cfg->readonly || cfg->cdrom,
-		.scratch = cfg->scratch,
-		.cache_len = cfg->cache_len,
-		.backing_folders = getenv("BINNACLE_BACKING_FOLDERS"),
-	};
-	int r = drive_preset_parse(cfg->cache, &dc.preset, e);
-
-	if (!r)
-		r = drive_aio_parse(cfg->aio, &dc.aio, e);
-	if (r)
-		return r;
-	vm->nr_disks = i + 1;
-	snprintf(disk->name, sizeof(disk->name), "%s%u",
-		 cfg->cdrom ? "cdrom" : "disk", i);
-	memcpy(disk->path, cfg->path, sizeof(disk->path));
-	disk->owns_io = cfg->bus == VM_DISK_VIRTIO;
-	disk->io = disk->owns_io ? loop_create(disk->name, vm->m.world, e)
-				 : vm->ahci_io;
-	if (!disk->io)
-		return -EIO;
-	disk->drive = drive_open(disk->io, &dc, vm->log, e);
-	return disk->drive ? 0 : -EIO;
-}
-
-static int build_virtio_disk(struct vm *vm, struct vm_disk *disk,
-			     struct error *e)
-{
-	struct device_args args = {
-		.devfn = -1,
-		.drive = disk->drive,
-		.io = disk->io,
-	};
-
-	return add(vm, "virtio-blk-pci", disk->name, &args, e) ? 0 : -EIO;
-}
-
-static int build_ahci_disk(struct vm *vm, struct vm_disk *disk, unsigned port,
-			   bool is_cdrom, struct error *e)
-{
-	struct device_args args = {
-		.devfn = -1,
-		.drive = disk->drive,
-		.io = disk->io,
-		.is_cdrom = is_cdrom,
-		.unit = port,
-		.parent = device_find(&vm->m, "ahci"),
-	};
-	const char *cls = is_cdrom ? "atapi-cdrom" : "ata-disk";
-
-	return add(vm, cls, disk->name, &args, e) ? 0 : -EIO;
-}
-
-static bool wants_ahci(const struct vm *vm)
-{
-	for (unsigned i = 0; i < vm->cfg.nr_disks; i++)
-		if (vm->cfg.disks[i].bus == VM_DISK_AHCI)
-			return true;
-	return false;
-}
-
-static int build_disks(struct vm *vm, struct error *e)
-{
-	struct device_args ahci = {.devfn = (0x1f << 3) | 2};
-	unsigned port = 0;
-	int r = 0;
-
-	if (wants_ahci(vm)) {
-		vm->ahci_io = loop_create("ahci", vm->m.world, e);
-		ahci.io = vm->ahci_io;
-		if (!vm->ahci_io || !add(vm, "ahci", "ahci", &ahci, e))
-			return -EIO;
-	}
-	for (unsigned i = 0; i < vm->cfg.nr_disks && !r; i++) {
-		const struct vm_disk_config *cfg = &vm->cfg.disks[i];
-
-		r = open_drive(vm, i, e);
-		if (!r && cfg->bus == VM_DISK_VIRTIO)
-			r = build_virtio_disk(vm, &vm->disks[i], e);
-		else if (!r)
-			r = build_ahci_disk(vm, &vm->disks[i], port++,
-					    cfg->cdrom, e);
-		if (r)
-			error_prefix(e, r, "disk %u", i);
-	}
-	return r;
 }
 
 /* ---- all of it ---- */
@@ -312,11 +217,8 @@ static int start_loops(struct vm *vm, struct error *e)
 {
 	int r = 0;
 
-	for (unsigned i = 0; i < vm->nr_disks && !r; i++)
-		if (vm->disks[i].owns_io)
-			r = loop_start(vm->disks[i].io, e);
-	if (!r && vm->ahci_io)
-		r = loop_start(vm->ahci_io, e);
+	for (unsigned i = 0; i < vm->nr_disk_loops && !r; i++)
+		r = loop_start(vm->disk_loops[i], e);
 	return r ? r : loop_start(vm->m.main, e);
 }
 
@@ -357,7 +259,7 @@ int vm_build(struct vm *vm, struct error *e)
 	if (!r)
 		r = build_extras(vm, e);
 	if (!r)
-		r = build_disks(vm, e);
+		r = vm_build_disks(vm, e);
 	if (r)
 		return r;
 	if (vm->rom)
@@ -420,10 +322,8 @@ void vm_unbuild(struct vm *vm)
 	if (m->main)
 		loop_call(m->main, halt, vm);
 	vcpu_set_destroy(vm->vcpus);
-	for (unsigned i = 0; i < vm->nr_disks; i++)
-		if (vm->disks[i].owns_io)
-			loop_destroy(vm->disks[i].io);
-	loop_destroy(vm->ahci_io);
+	for (unsigned i = 0; i < vm->nr_disk_loops; i++)
+		loop_destroy(vm->disk_loops[i]);
 	loop_destroy(m->main);
 	irq_hub_destroy(m->irq);
 	bus_destroy(m->bus);

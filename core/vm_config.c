@@ -11,6 +11,7 @@
 #include "core/blk/format.h"
 #include "core/error.h"
 #include "core/vm.h"
+#include "core/vm_disk_bus.h"
 
 #define MIB	    (1024ull * 1024)
 #define MEM_MIN	    (1 * MIB)
@@ -85,11 +86,8 @@ static int check_disk(const struct vm_disk_config *d, unsigned i,
 		r = drive_aio_parse(d->aio, &aio, e);
 	if (r)
 		return error_prefix(e, r, "disk %u", i);
-	if (d->cdrom && d->bus != VM_DISK_AHCI)
-		return error_set(e, -EINVAL,
-				 "disk %u: a CD-ROM drive sits on the ahci "
-				 "bus, not on virtio",
-				 i);
+	if (!vm_disk_bus_of(d, e))
+		return error_prefix(e, -EINVAL, "disk %u", i);
 	if (!*d->path && !d->cdrom)
 		return error_set(e, -EINVAL,
 				 "disk %u: no path; only a CD-ROM drive may be "

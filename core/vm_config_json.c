@@ -217,39 +217,16 @@ static int get_object(struct parser *p, const struct key *keys, unsigned nr,
 
 /* ---- disks ---- */
 
-/* The bus is only settled when all keys of the disk are read. */
-struct disk_parse {
-	struct vm_disk_config d;
-	bool has_bus;
-};
-
-static int get_bus(struct parser *p, struct json_object *v, void *obj)
-{
-	struct disk_parse *dp = obj;
-	const char *text = json_object_is_type(v, json_type_string)
-				   ? json_object_get_string(v)
-				   : "";
-
-	if (!strcmp(text, "virtio"))
-		dp->d.bus = VM_DISK_VIRTIO;
-	else if (!strcmp(text, "ahci"))
-		dp->d.bus = VM_DISK_AHCI;
-	else
-		return wrong(p, "bus", "\"virtio\" or \"ahci\"");
-	dp->has_bus = true;
-	return 0;
-}
-
 static const struct key disk_keys[] = {
-	KEY(disk_parse, "path", KEY_PATH, d.path),
-	KEY(disk_parse, "format", KEY_TEXT, d.format),
-	KEY(disk_parse, "cache", KEY_TEXT, d.cache),
-	KEY(disk_parse, "aio", KEY_TEXT, d.aio),
-	KEY(disk_parse, "cache_size", KEY_SIZE, d.cache_len),
-	{.name = "bus", .type = KEY_CALL, .call = get_bus},
-	KEY(disk_parse, "cdrom", KEY_BOOL, d.cdrom),
-	KEY(disk_parse, "readonly", KEY_BOOL, d.readonly),
-	KEY(disk_parse, "scratch", KEY_BOOL, d.scratch),
+	KEY(vm_disk_config, "path", KEY_PATH, path),
+	KEY(vm_disk_config, "format", KEY_TEXT, format),
+	KEY(vm_disk_config, "cache", KEY_TEXT, cache),
+	KEY(vm_disk_config, "aio", KEY_TEXT, aio),
+	KEY(vm_disk_config, "cache_size", KEY_SIZE, cache_len),
+	KEY(vm_disk_config, "bus", KEY_TEXT, bus),
+	KEY(vm_disk_config, "cdrom", KEY_BOOL, cdrom),
+	KEY(vm_disk_config, "readonly", KEY_BOOL, readonly),
+	KEY(vm_disk_config, "scratch", KEY_BOOL, scratch),
 };
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))
@@ -270,7 +247,7 @@ static int get_disks(struct parser *p, struct json_object *v, void *obj)
 	cfg->nr_disks = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *d = json_object_array_get_idx(v, i);
-		struct disk_parse dp = {.has_bus = false};
+		struct vm_disk_config *disk = &cfg->disks[i];
 		char where[24];
 		struct parser sub = {p->dir, p->e, where};
 		int r;
@@ -278,12 +255,13 @@ static int get_disks(struct parser *p, struct json_object *v, void *obj)
 		snprintf(where, sizeof(where), "disks[%zu].", i);
 		if (!json_object_is_type(d, json_type_object))
 			return wrong(p, "disks", "a list of objects {...}");
-		r = get_object(&sub, disk_keys, NR(disk_keys), d, &dp);
+		memset(disk, 0, sizeof(*disk));
+		r = get_object(&sub, disk_keys, NR(disk_keys), d, disk);
 		if (r)
 			return r;
-		if (!dp.has_bus && dp.d.cdrom)
-			dp.d.bus = VM_DISK_AHCI;
-		cfg->disks[cfg->nr_disks++] = dp.d;
+		if (!*disk->bus)
+			strcpy(disk->bus, vm_disk_usual_bus(disk->cdrom));
+		cfg->nr_disks = i + 1;
 	}
 	return 0;
 }

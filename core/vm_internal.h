@@ -2,7 +2,7 @@
  * vm_internal: what the files that put a machine together share.
  *
  *   vm.c           life: create, destroy, commands, events
- *   vm_build.c     from a description to parts, and back to nothing
+ *   vm_build*.c    from a description to parts, and back to nothing
  *   vm_run.c       start, pause, reset, power, crash
  *   vm_snapshot.c  copies for front ends
  *   vm_state.c     save, load, RAM copy
@@ -30,8 +30,6 @@ struct vcpu_set;
 struct vm_disk {
 	char name[32];
 	char path[VM_PATH_LEN]; /* of the medium; under vm->lock */
-	struct loop *io;
-	bool owns_io;
 	struct drive *drive;
 };
 
@@ -65,7 +63,9 @@ struct vm {
 	struct region low, high, flash;
 	struct vm_disk disks[VM_MAX_DISKS];
 	unsigned nr_disks;
-	struct loop *ahci_io;
+	/* A disk's own, or of the controller that it sits on. */
+	struct loop *disk_loops[VM_MAX_DISKS];
+	unsigned nr_disk_loops;
 	struct chipset_state power_on; /* of the engine's chips */
 
 	/* The main loop's own. */
@@ -114,6 +114,14 @@ int vm_disk_do(struct vm *vm, unsigned index, const char *text,
 int vm_build(struct vm *vm, struct error *e);
 /* Stops, drains and frees all parts; the calling thread is none of ours. */
 void vm_unbuild(struct vm *vm);
+/* Makes a device of the class; args: NULL for one that needs none. */
+struct device *vm_add_device(struct vm *vm, const char *cls, const char *name,
+			     struct device_args *args, struct error *e);
+
+/* ---- vm_build_disks.c ---- */
+
+/* What vm->cfg says of disks; 0 or -errno with the reason. */
+int vm_build_disks(struct vm *vm, struct error *e);
 
 /* ---- vm_run.c ---- */
 

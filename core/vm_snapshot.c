@@ -7,6 +7,7 @@
 #include "core/blk/layers.h"
 #include "core/hw/pci.h"
 #include "core/vcpu.h"
+#include "core/vm_disk_bus.h"
 #include "core/vm_internal.h"
 
 /* ---- the machine ---- */
@@ -362,7 +363,7 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 		};
 		memcpy(row->name, disk->name, sizeof(row->name));
 		snprintf(row->bus, sizeof(row->bus), "%s",
-			 cfg->bus == VM_DISK_AHCI ? "ahci" : "virtio");
+			 vm_disk_bus_of(cfg, NULL)->name);
 		snprintf(row->cache, sizeof(row->cache), "%s",
 			 *cfg->cache ? cfg->cache : "writeback");
 		snprintf(row->aio, sizeof(row->aio), "%s",

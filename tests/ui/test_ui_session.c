@@ -72,10 +72,11 @@ static void configuration_travels(void **state)
 	strcpy(a.append, "console=ttyS0 quiet");
 	a.nr_disks = 2;
 	strcpy(a.disks[0].path, "/a.img");
+	strcpy(a.disks[0].bus, "virtio");
 	strcpy(a.disks[0].cache, "none");
 	a.disks[0].scratch = true;
 	a.disks[1].cdrom = a.disks[1].readonly = true;
-	a.disks[1].bus = VM_DISK_AHCI;
+	strcpy(a.disks[1].bus, "ahci");
 	strcpy(a.boot_order, "dc");
 	a.tablet = false;
 	a.debug_exit = true;

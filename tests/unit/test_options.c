@@ -55,7 +55,7 @@ static void every_option_reaches_the_config(void **state)
 	assert_string_equal(o.config.disks[0].path, "d.img");
 	assert_string_equal(o.config.disks[0].cache, "none");
 	assert_int_equal(o.config.disks[0].cache_len, 2 << 20);
-	assert_int_equal(o.config.disks[0].bus, VM_DISK_AHCI);
+	assert_string_equal(o.config.disks[0].bus, "ahci");
 	assert_true(o.config.disks[0].readonly);
 	assert_true(o.config.disks[1].cdrom);
 	assert_string_equal(o.config.vnc, "127.0.0.1:1");

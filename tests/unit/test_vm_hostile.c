@@ -149,9 +149,9 @@ static void flood(const char *kernel, const char *disk, const char *seed)
 	strcpy(c.disks[0].path, disk);
 	c.disks[0].scratch = true;
 	strcpy(c.disks[1].path, disk);
-	c.disks[1].bus = VM_DISK_AHCI;
+	strcpy(c.disks[1].bus, "ahci");
 	c.disks[1].scratch = true;
-	c.disks[2].bus = VM_DISK_AHCI;
+	strcpy(c.disks[2].bus, "ahci");
 	c.disks[2].cdrom = true;
 	vm = vm_test_create(&c);
 	viewer = console_viewer_create(vm_console(vm), 20);

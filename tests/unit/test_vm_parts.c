@@ -137,7 +137,7 @@ static void a_medium_comes_and_goes(void **state)
 	make_file(path, image, sizeof(image));
 	c.nr_disks = 1;
 	c.disks[0].cdrom = true;
-	c.disks[0].bus = VM_DISK_AHCI;
+	strcpy(c.disks[0].bus, "ahci");
 	vm = vm_test_create(&c);
 	vm_test_do(vm, VM_CMD_RESUME);
 	assert_int_equal(vm_disks_copy(vm, rows, 4), 1);

@@ -71,10 +71,8 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 		d->readonly = true;
 	} else if (!strcmp(text, "scratch")) {
 		d->scratch = true;
-	} else if (!strcmp(text, "bus=virtio")) {
-		d->bus = VM_DISK_VIRTIO;
-	} else if (!strcmp(text, "bus=ahci")) {
-		d->bus = VM_DISK_AHCI;
+	} else if (!strncmp(text, "bus=", 4)) {
+		return set_text(d->bus, sizeof(d->bus), text + 4, "disk", e);
 	} else if (!strncmp(text, "cache=", 6)) {
 		return set_text(d->cache, sizeof(d->cache), text + 6, "disk",
 				e);
@@ -116,9 +114,9 @@ static int add_disk(struct run_options *o, const char *arg, bool cdrom,
 				 "than a path can be");
 	memset(d, 0, sizeof(*d));
 	memcpy(d->path, arg, len);
-	d->bus = cdrom ? VM_DISK_AHCI : VM_DISK_VIRTIO;
 	d->cdrom = d->readonly = cdrom;
 	strcpy(d->format, "raw");
+	strcpy(d->bus, vm_disk_usual_bus(cdrom));
 	while (comma && !ret) {
 		arg = comma + 1;
 		comma = strchr(arg, ',');

@@ -219,8 +219,7 @@ static void about_disks(struct sheet *s, const struct vm_config *cfg)
 	for (unsigned i = 0; i < cfg->nr_disks && i < VM_MAX_DISKS; i++) {
 		const struct vm_disk_config *d = &cfg->disks[i];
 
-		snprintf(text, sizeof(text), "%s %s, %s%s%s",
-			 d->bus == VM_DISK_VIRTIO ? "virtio" : "ahci",
+		snprintf(text, sizeof(text), "%s %s, %s%s%s", d->bus,
 			 d->path[0] ? d->path : "(no medium)",
 			 d->cache[0] ? d->cache : "writeback",
 			 d->readonly ? ", read-only" : "",

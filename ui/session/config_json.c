@@ -52,7 +52,7 @@ static struct json_object *disk_to_json(const struct vm_disk_config *d)
 	if (d->cache_len)
 		json_object_object_add(o, "cache_size",
 				       json_object_new_uint64(d->cache_len));
-	add_text(o, "bus", d->bus == VM_DISK_AHCI ? "ahci" : "virtio");
+	add_text(o, "bus", d->bus);
 	add_bool(o, "cdrom", d->cdrom);
 	add_bool(o, "readonly", d->readonly);
 	add_bool(o, "scratch", d->scratch);

@@ -1,0 +1,140 @@
+/* Disks, their drives and I/O loops, and the controllers that they sit on. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/blk/drive.h"
+#include "core/vm_disk_bus.h"
+#include "core/vm_internal.h"
+
+/* The controller that the next disk of a bus goes to. */
+struct place {
+	struct device *controller;
+	struct loop *io;
+	unsigned nr_controllers, unit;
+};
+
+static struct loop *add_loop(struct vm *vm, const char *name, struct error *e)
+{
+	struct loop *io = loop_create(name, vm->m.world, e);
+
+	if (io)
+		vm->disk_loops[vm->nr_disk_loops++] = io;
+	return io;
+}
+
+static int open_drive(struct vm *vm, unsigned i, struct loop *io,
+		      struct error *e)
+{
+	const struct vm_disk_config *cfg = &vm->cfg.disks[i];
+	struct vm_disk *disk = &vm->disks[i];
+	struct drive_config dc = {
+		.path = cfg->path,
+		.format = cfg->format,
+		.readonly = cfg->readonly || cfg->cdrom,
+		.scratch = cfg->scratch,
+		.cache_len = cfg->cache_len,
+		.backing_folders = getenv("BINNACLE_BACKING_FOLDERS"),
+	};
+	int r = drive_preset_parse(cfg->cache, &dc.preset, e);
+
+	if (!r)
+		r = drive_aio_parse(cfg->aio, &dc.aio, e);
+	if (r)
+		return r;
+	vm->nr_disks = i + 1;
+	memcpy(disk->path, cfg->path, sizeof(disk->path));
+	disk->drive = drive_open(io, &dc, vm->log, e);
+	return disk->drive ? 0 : -EIO;
+}
+
+static int add_controller(struct vm *vm, const struct vm_disk_bus *bus,
+			  struct place *p, struct error *e)
+{
+	struct device_args args = {.devfn =
+					   p->nr_controllers ? -1 : bus->devfn};
+	char name[sizeof(args.name)];
+
+	if (bus->controllers && p->nr_controllers == bus->controllers)
+		return error_set(e, -ENOSPC, "the %s bus takes %u disks",
+				 bus->name, bus->controllers * bus->units);
+	snprintf(name, sizeof(name), p->nr_controllers ? "%s%u" : "%s",
+		 bus->name, p->nr_controllers);
+	p->io = args.io = add_loop(vm, name, e);
+	p->controller =
+		p->io ? vm_add_device(vm, bus->controller, name, &args, e)
+		      : NULL;
+	if (!p->controller)
+		return -EIO;
+	p->nr_controllers++;
+	p->unit = 0;
+	return 0;
+}
+
+static int add_disk(struct vm *vm, unsigned i, const struct vm_disk_bus *bus,
+		    struct place *p, struct error *e)
+{
+	const struct vm_disk_config *cfg = &vm->cfg.disks[i];
+	struct vm_disk *disk = &vm->disks[i];
+	struct device_args args = {.devfn = -1, .is_cdrom = cfg->cdrom};
+	int r = 0;
+
+	snprintf(disk->name, sizeof(disk->name), "%s%u",
+		 cfg->cdrom ? "cdrom" : "disk", i);
+	if (!bus->controller) {
+		args.io = add_loop(vm, disk->name, e);
+		r = args.io ? 0 : -EIO;
+	} else {
+		if (!p->controller || p->unit == bus->units)
+			r = add_controller(vm, bus, p, e);
+		args.io = p->io;
+		args.parent = p->controller;
+		args.unit = p->unit++;
+	}
+	if (!r)
+		r = open_drive(vm, i, args.io, e);
+	if (r)
+		return r;
+	args.drive = disk->drive;
+	return vm_add_device(vm, cfg->cdrom ? bus->cdrom : bus->disk,
+			     disk->name, &args, e)
+		       ? 0
+		       : -EIO;
+}
+
+/* Controllers come first: where they sit does not depend on the disks. */
+static int add_first_controllers(struct vm *vm, struct place *places,
+				 struct error *e)
+{
+	const struct vm_disk_bus *bus;
+	int r = 0;
+
+	for (size_t b = 0; (bus = vm_disk_bus_at(b)) && !r; b++) {
+		bool wanted = false;
+
+		for (unsigned i = 0; i < vm->cfg.nr_disks; i++)
+			wanted |= vm_disk_bus_of(&vm->cfg.disks[i], e) == bus;
+		if (wanted && bus->controller)
+			r = add_controller(vm, bus, &places[b], e);
+	}
+	return r;
+}
+
+int vm_build_disks(struct vm *vm, struct error *e)
+{
+	struct place places[VM_MAX_DISKS] = {0};
+	int r = add_first_controllers(vm, places, e);
+
+	for (unsigned i = 0; i < vm->cfg.nr_disks && !r; i++) {
+		const struct vm_disk_bus *bus =
+			vm_disk_bus_of(&vm->cfg.disks[i], e);
+
+		r = bus ? add_disk(vm, i, bus, &places[bus - vm_disk_bus_at(0)],
+				   e)
+			: -EINVAL;
+		if (r)
+			error_prefix(e, r, "disk %u", i);
+	}
+	return r;
+}

@@ -1,0 +1,63 @@
+#include "core/vm_disk_bus.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/error.h"
+#include "core/vm.h"
+
+/* The first that has the kind is the usual one. */
+static const struct vm_disk_bus buses[] = {
+	{
+		.name = "virtio",
+		.disk = "virtio-blk-pci",
+	},
+	{
+		.name = "ahci",
+		.disk = "ata-disk",
+		.cdrom = "atapi-cdrom",
+		.controller = "ahci",
+		.units = 6,
+		.devfn = (0x1f << 3) | 2,
+	},
+};
+
+const struct vm_disk_bus *vm_disk_bus_at(size_t i)
+{
+	return i < sizeof(buses) / sizeof(buses[0]) ? &buses[i] : NULL;
+}
+
+static const char *class_of(const struct vm_disk_bus *b,
+			    const struct vm_disk_config *d)
+{
+	return d->cdrom ? b->cdrom : b->disk;
+}
+
+const struct vm_disk_bus *vm_disk_bus_of(const struct vm_disk_config *d,
+					 struct error *e)
+{
+	const struct vm_disk_bus *b;
+	char names[120] = "";
+
+	for (size_t i = 0; (b = vm_disk_bus_at(i)); i++) {
+		size_t len = strlen(names);
+
+		if (!class_of(b, d))
+			continue;
+		if (!*d->bus || !strcmp(b->name, d->bus))
+			return b;
+		snprintf(names + len, sizeof(names) - len, "%s%s",
+			 len ? ", " : "", b->name);
+	}
+	error_set(e, -EINVAL, "there is no bus '%s' for a %s; allowed: %s",
+		  d->bus, d->cdrom ? "CD-ROM drive" : "disk", names);
+	return NULL;
+}
+
+const char *vm_disk_usual_bus(bool cdrom)
+{
+	struct vm_disk_config any = {.cdrom = cdrom};
+
+	return vm_disk_bus_of(&any, NULL)->name;
+}
