@@ -32,6 +32,7 @@ static int open_drive(struct vm *vm, unsigned i, struct loop *io,
 	struct drive_config dc = {
 		.path = cfg->path,
 		.format = cfg->format,
+		.preset_asked = *cfg->cache != '\0',
 		.readonly = cfg->readonly || cfg->cdrom,
 		.scratch = cfg->scratch,
 		.cache_len = cfg->cache_len,

@@ -215,7 +215,7 @@ static bool must_sync(const struct drive *d, const struct drive_req *req)
 	if (req->op == DRIVE_FLUSH)
 		return true;
 	return !cache_modes[d->cfg.preset].ignore_flush &&
-	       (req->fua || !drive_wce(d));
+	       (req->fua || (!drive_wce(d) && !req->flush_follows));
 }
 
 static int perform(struct drive *d, struct drive_req *req)
@@ -345,6 +345,15 @@ int drive_attach(struct drive *d, const struct drive_caps *caps,
 	const struct cache_mode *p = &cache_modes[d->cfg.preset];
 
 	if (!d->cfg.readonly && !p->ignore_flush) {
+		if (p->wce && caps->wce == DRIVE_WCE_NEVER &&
+		    d->cfg.preset_asked)
+			return error_set(
+				e, -EINVAL,
+				"disk '%s': %s has no write cache that its "
+				"guest could flush, so cache %s would lose "
+				"data; allowed: writethrough, directsync, "
+				"unsafe",
+				d->path, caps->device, p->name);
 		if (p->wce && caps->wce == DRIVE_WCE_ALWAYS && !caps->flush)
 			return error_set(
 				e, -EINVAL,
@@ -367,7 +376,8 @@ int drive_attach(struct drive *d, const struct drive_caps *caps,
 				d->path, caps->device, p->name,
 				p->direct ? "none" : "writeback");
 	}
-	/* Without a way to flush each write is followed by one. */
+	/* Without a way to flush each write is followed by one; a preset that
+	 * nobody asked for gives way. */
 	if (caps->wce == DRIVE_WCE_NEVER)
 		__atomic_store_n(&d->wce, 0, __ATOMIC_RELAXED);
 	d->attached = true;

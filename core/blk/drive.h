@@ -42,6 +42,7 @@ struct drive_config {
 	const char *path;
 	const char *format; /* "raw", "qcow2"; NULL or "": raw, see below */
 	enum drive_preset preset;
+	bool preset_asked; /* by a person: refused where it can't be kept */
 	enum blk_aio aio;
 	bool readonly;
 	bool scratch; /* writes go to an overlay that ends with the drive */
@@ -60,7 +61,10 @@ enum drive_op {
 /* Embedded by the caller's request: the hot path allocates nothing. */
 struct drive_req {
 	enum drive_op op;
-	bool fua;		 /* WRITE: stable before completion */
+	bool fua; /* WRITE: stable before completion */
+	/* WRITE, WRITE_ZEROES: needn't be stable before completion, though WCE
+	 * is off: the device tells nobody of it before its next FLUSH. */
+	bool flush_follows;
 	bool may_unmap;		 /* WRITE_ZEROES: may give space back */
 	uint64_t off, len;	 /* bytes; len = total of iov for READ, WRITE */
 	const struct iovec *iov; /* valid until done */
