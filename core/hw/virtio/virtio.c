@@ -119,7 +119,7 @@ void virtio_poke(struct virtio_dev *v, unsigned index)
 
 static void poke_all(struct virtio_dev *v)
 {
-	for (unsigned i = 0; i < v->type->nr_queues; i++)
+	for (unsigned i = 0; i < v->nr_queues; i++)
 		virtio_poke(v, i);
 }
 
@@ -149,6 +149,7 @@ void virtio_enable_queue(struct virtio_dev *v, struct virtio_queue *q)
 	if (q->vq.enabled || v->pci.dev.failed)
 		return;
 	q->vq.event_idx = virtio_has(v, VIRTIO_F_EVENT_IDX);
+	q->vq.packed = virtio_has(v, VIRTIO_F_RING_PACKED);
 	if (virtqueue_enable(&q->vq, v->pci.dev.m->mem, &why))
 		virtio_fail(v, why);
 	else
@@ -170,7 +171,7 @@ static void reset_locked(struct virtio_dev *v)
 	v->queue_sel = 0;
 	v->pci.dev.failed = false;
 	v->pci.dev.why[0] = '\0';
-	for (unsigned i = 0; i < v->type->nr_queues; i++)
+	for (unsigned i = 0; i < v->nr_queues; i++)
 		virtqueue_reset(&v->queues[i].vq, v->type->queue_len);
 	pci_intx(&v->pci, false);
 	if (v->type->reset)
@@ -245,15 +246,21 @@ static const struct state_field queue_fields[] = {
 	STATE_FIELD(struct virtio_queue, vq.next_avail),
 	STATE_FIELD(struct virtio_queue, vq.next_used),
 	STATE_FIELD(struct virtio_queue, vq.signalled),
+	STATE_FIELD_SINCE(struct virtio_queue, vq.avail_wrap, 2),
+	STATE_FIELD_SINCE(struct virtio_queue, vq.used_wrap, 2),
+	STATE_FIELD_SINCE(struct virtio_queue, vq.unsignalled, 2),
 };
 
 static const struct state_desc queue_state = {
 	.name = "virtqueue",
-	.version = 1,
+	.version = 2,
 	.oldest = 1,
 	.fields = queue_fields,
 	.nr_fields = sizeof(queue_fields) / sizeof(queue_fields[0]),
 };
+
+/* A state of version 1 has the first queues only. */
+#define QUEUES_V1 4
 
 static const struct state_field virtio_fields[] = {
 	STATE_STRUCTS(struct virtio_dev, pci, 1, &pci_dev_state),
@@ -266,8 +273,24 @@ static const struct state_field virtio_fields[] = {
 	STATE_FIELD(struct virtio_dev, isr),
 	STATE_FIELD(struct virtio_dev, generation),
 	STATE_FIELD(struct virtio_dev, pci.dev.failed),
-	STATE_STRUCTS(struct virtio_dev, queues, VIRTIO_MAX_QUEUES,
-		      &queue_state),
+	{
+		.name = "queues",
+		.type = STATE_STRUCT,
+		.offset = offsetof(struct virtio_dev, queues),
+		.count = QUEUES_V1,
+		.since = 1,
+		.stride = sizeof(struct virtio_queue),
+		.desc = &queue_state,
+	},
+	{
+		.name = "more_queues",
+		.type = STATE_STRUCT,
+		.offset = offsetof(struct virtio_dev, queues[QUEUES_V1]),
+		.count = VIRTIO_MAX_QUEUES - QUEUES_V1,
+		.since = 2,
+		.stride = sizeof(struct virtio_queue),
+		.desc = &queue_state,
+	},
 };
 
 static int virtio_check(void *obj, int version, struct error *e)
@@ -287,7 +310,7 @@ static int virtio_check(void *obj, int version, struct error *e)
 
 const struct state_desc virtio_dev_state = {
 	.name = "virtio",
-	.version = 1,
+	.version = 2,
 	.oldest = 1,
 	.fields = virtio_fields,
 	.nr_fields = sizeof(virtio_fields) / sizeof(virtio_fields[0]),
@@ -304,11 +327,19 @@ static int queues_loaded(struct virtio_dev *v, struct error *e)
 		enabled[i] = v->queues[i].vq.enabled;
 		v->queues[i].vq.enabled = false;
 	}
-	for (unsigned i = 0; i < v->type->nr_queues; i++) {
+	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++) {
 		struct virtqueue *q = &v->queues[i].vq;
+		int r = 0;
 
 		q->event_idx = virtio_has(v, VIRTIO_F_EVENT_IDX);
-		if (enabled[i] && virtqueue_enable(q, v->pci.dev.m->mem, &why))
+		q->packed = virtio_has(v, VIRTIO_F_RING_PACKED);
+		why = "this device has no such queue";
+		if (enabled[i])
+			r = i < v->nr_queues
+				    ? virtqueue_enable(q, v->pci.dev.m->mem,
+						       &why)
+				    : -EINVAL;
+		if (r)
 			return error_set(e, -EINVAL, "'%s': queue %u: %s",
 					 v->pci.dev.name, i, why);
 	}
@@ -366,14 +397,16 @@ int virtio_init(struct virtio_dev *v, const struct virtio_device_class *type,
 
 	v->type = type;
 	v->loop = loop;
+	if (!v->nr_queues)
+		v->nr_queues = type->nr_queues;
 	v->features = features | VIRTIO_F_INDIRECT | VIRTIO_F_EVENT_IDX |
-		      VIRTIO_F_VERSION_1;
+		      VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED;
 	v->config_vector = 0xffff;
 	v->kicks = device_counter_add(&v->pci.dev, "kicks");
 	v->interrupts = device_counter_add(&v->pci.dev, "interrupts");
 	for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 		v->queues[i].kick.fd = -1;
-	for (unsigned i = 0; i < type->nr_queues; i++) {
+	for (unsigned i = 0; i < v->nr_queues; i++) {
 		r = queue_init(v, i, e);
 		if (r)
 			goto out;
@@ -388,7 +421,7 @@ out:
 void virtio_fini(struct virtio_dev *v)
 {
 	virtio_pci_remove_doorbells(v);
-	for (unsigned i = 0; i < v->type->nr_queues; i++) {
+	for (unsigned i = 0; i < v->nr_queues; i++) {
 		struct virtio_queue *q = &v->queues[i];
 
 		if (q->kick.fd < 0)
@@ -396,6 +429,7 @@ void virtio_fini(struct virtio_dev *v)
 		loop_fd_remove(v->loop, &q->kick);
 		close(q->kick.fd);
 		q->kick.fd = -1;
+		virtqueue_fini(&q->vq);
 	}
 	pci_dev_fini(&v->pci);
 }

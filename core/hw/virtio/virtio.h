@@ -21,7 +21,7 @@
 #include "core/loop.h"
 #include "core/migration/state.h"
 
-#define VIRTIO_MAX_QUEUES 4
+#define VIRTIO_MAX_QUEUES 16
 
 #define VIRTIO_STATUS_ACK	  1
 #define VIRTIO_STATUS_DRIVER	  2
@@ -29,17 +29,18 @@
 #define VIRTIO_STATUS_FEATURES_OK 8
 #define VIRTIO_STATUS_NEEDS_RESET 64
 
-#define VIRTIO_F_INDIRECT  (1ull << 28)
-#define VIRTIO_F_EVENT_IDX (1ull << 29)
-#define VIRTIO_F_VERSION_1 (1ull << 32)
+#define VIRTIO_F_INDIRECT    (1ull << 28)
+#define VIRTIO_F_EVENT_IDX   (1ull << 29)
+#define VIRTIO_F_VERSION_1   (1ull << 32)
+#define VIRTIO_F_RING_PACKED (1ull << 34)
 
 struct virtio_dev;
 
 struct virtio_device_class {
 	uint16_t id;	     /* virtio 1.2, chapter 5 */
 	uint32_t class_code; /* PCI */
-	unsigned nr_queues;
-	uint16_t queue_len; /* a power of two */
+	unsigned nr_queues;  /* unless virtio_dev.nr_queues says otherwise */
+	uint16_t queue_len;  /* a power of two */
 	unsigned config_len;
 	/* Locked: bytes [off, off + len) of the device's configuration, which
 	 * lie inside config_len. */
@@ -68,7 +69,8 @@ struct virtio_dev {
 	struct pci_dev pci; /* first */
 	const struct virtio_device_class *type;
 	struct loop *loop;
-	uint64_t features; /* offered */
+	uint64_t features;  /* offered */
+	unsigned nr_queues; /* set before virtio_init, or the type's */
 	/* Protected by dev.lock. */
 	uint64_t driver_features; /* accepted */
 	uint32_t feature_sel, driver_feature_sel;

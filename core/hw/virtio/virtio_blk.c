@@ -1,9 +1,9 @@
 /*
  * virtio-blk: virtio 1.2, 5.2.
  *
- * The loop takes a batch of chains under the device's lock, turns each into
- * the request of its slot (slots are numbered like descriptors: nothing is
- * allocated), drops the lock and submits.  A completion takes the lock to
+ * One loop serves all queues.  It takes a batch of a queue's chains under the
+ * device's lock, turns each into the request of its slot (a queue's slots are
+ * numbered like its chains: nothing is allocated), drops the lock and submits.  A completion takes the lock to
  * store the status byte and the used element.  A request that outlived a reset
  * is recognised by its epoch and answers nobody.
  */
@@ -16,8 +16,9 @@
 #include "core/error.h"
 #include "core/hw/virtio/virtio.h"
 
-#define QUEUE_LEN 128
-#define SEG_MAX	  126
+#define QUEUE_LEN  128
+#define MAX_QUEUES 8 /* one for each vCPU up to that */
+#define SEG_MAX	   126
 /* Header, status, and pieces that the guest's memory map cuts. */
 #define SLOT_IOV (SEG_MAX + 2 + 8)
 
@@ -30,6 +31,7 @@
 #define F_BLK_SIZE     (1ull << 6)
 #define F_FLUSH	       (1ull << 9)
 #define F_CONFIG_WCE   (1ull << 11)
+#define F_MQ	       (1ull << 12)
 #define F_DISCARD      (1ull << 13)
 #define F_WRITE_ZEROES (1ull << 14)
 
@@ -66,6 +68,7 @@ struct slot {
 	struct drive_req req;
 	struct virtio_blk *blk;
 	struct slot *next; /* of a batch */
+	unsigned queue;
 	struct vq_chain chain;
 	unsigned epoch;
 	bool busy;
@@ -80,7 +83,7 @@ struct virtio_blk {
 	struct drive *drive;
 	bool wce, wce_default; /* under the lock */
 	struct device_counter *requests, *errors;
-	struct slot *slots; /* QUEUE_LEN */
+	struct slot *slots; /* QUEUE_LEN for each queue */
 };
 
 static struct virtio_blk *blk_of(struct virtio_dev *v)
@@ -108,7 +111,7 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 		.seg_max = SEG_MAX,
 		.blk_size = SECTOR,
 		.writeback = b->wce,
-		.nr_queues = 1,
+		.nr_queues = (uint16_t)v->nr_queues,
 		.discard_max = MAX_ZERO_LEN / SECTOR,
 		.discard_segs = 1,
 		.discard_align = 1,
@@ -166,7 +169,7 @@ static void answer(struct virtio_blk *b, struct slot *s,
 	device_count(b->requests, 1);
 	if (status != S_OK)
 		device_count(b->errors, 1);
-	virtio_push(&b->v, 0, s->chain.head, (uint32_t)(stored + 1));
+	virtio_push(&b->v, s->queue, s->chain.head, (uint32_t)(stored + 1));
 }
 
 static void blk_done(struct drive_req *req, int res)
@@ -184,7 +187,7 @@ static void blk_done(struct drive_req *req, int res)
 	pthread_mutex_lock(&b->v.pci.dev.lock);
 	if (s->epoch == b->v.epoch) {
 		answer(b, s, res ? S_IOERR : S_OK, stored);
-		virtio_interrupt(&b->v, 0);
+		virtio_interrupt(&b->v, s->queue);
 	}
 	s->busy = false;
 	virtio_release(&b->v);
@@ -315,24 +318,24 @@ static bool prepare(struct virtio_blk *b, struct slot *s)
 	return status == S_OK;
 }
 
-/* Locked: the next chain, ready to submit; NULL with *more false at the end,
- * with *more true when the chain was answered at once. */
-static struct slot *take(struct virtio_blk *b, bool *more)
+/* Locked: the queue's next chain, ready to submit; NULL with *more false at the
+ * end, with *more true when the chain was answered at once. */
+static struct slot *take(struct virtio_blk *b, unsigned queue, bool *more)
 {
 	struct slot *s;
 	uint16_t head;
 
-	*more = virtio_next(&b->v, 0, &head);
+	*more = virtio_next(&b->v, queue, &head);
 	if (!*more)
 		return NULL;
-	s = &b->slots[head];
+	s = &b->slots[queue * QUEUE_LEN + head];
 	if (s->busy) {
 		virtio_fail(&b->v, "descriptor made available twice");
 		return NULL;
 	}
 	s->chain.iov = s->iov;
 	s->chain.max = SLOT_IOV;
-	if (!virtio_walk(&b->v, 0, head, &s->chain))
+	if (!virtio_walk(&b->v, queue, head, &s->chain))
 		return NULL;
 	s->busy = true;
 	s->epoch = b->v.epoch;
@@ -345,23 +348,23 @@ static struct slot *take(struct virtio_blk *b, bool *more)
 }
 
 /* Locked: all that is available, in order. */
-static struct slot *take_batch(struct virtio_blk *b)
+static struct slot *take_batch(struct virtio_blk *b, unsigned queue)
 {
 	struct slot *first = NULL, **tail = &first, *s;
 	bool more = true;
 
 	do {
-		virtio_want_kicks(&b->v, 0, false);
+		virtio_want_kicks(&b->v, queue, false);
 		do {
-			s = take(b, &more);
+			s = take(b, queue, &more);
 			if (s) {
 				s->next = NULL;
 				*tail = s;
 				tail = &s->next;
 			}
 		} while (more);
-	} while (virtio_want_kicks(&b->v, 0, true));
-	virtio_interrupt(&b->v, 0);
+	} while (virtio_want_kicks(&b->v, queue, true));
+	virtio_interrupt(&b->v, queue);
 	return first;
 }
 
@@ -371,9 +374,8 @@ static void blk_serve(struct virtio_dev *v, unsigned index)
 	struct slot *s, *next;
 	bool wce;
 
-	(void)index;
 	pthread_mutex_lock(&v->pci.dev.lock);
-	s = take_batch(b);
+	s = take_batch(b, index);
 	wce = b->wce;
 	pthread_mutex_unlock(&v->pci.dev.lock);
 	if (wce != drive_wce(b->drive))
@@ -389,7 +391,7 @@ static void blk_serve(struct virtio_dev *v, unsigned index)
 static const struct virtio_device_class blk_type = {
 	.id = 2,
 	.class_code = 0x010000,
-	.nr_queues = 1,
+	.nr_queues = MAX_QUEUES,
 	.queue_len = QUEUE_LEN,
 	.config_len = CONFIG_LEN,
 	.config_read = blk_config_read,
@@ -401,11 +403,14 @@ static const struct virtio_device_class blk_type = {
 
 static int slots_init(struct virtio_blk *b, struct error *e)
 {
-	b->slots = calloc(QUEUE_LEN, sizeof(*b->slots));
+	unsigned nr = b->v.nr_queues * QUEUE_LEN;
+
+	b->slots = calloc(nr, sizeof(*b->slots));
 	if (!b->slots)
 		return error_set(e, -ENOMEM, "no memory for requests");
-	for (unsigned i = 0; i < QUEUE_LEN; i++) {
+	for (unsigned i = 0; i < nr; i++) {
 		b->slots[i].blk = b;
+		b->slots[i].queue = i / QUEUE_LEN;
 		b->slots[i].req.done = blk_done;
 		b->slots[i].req.opaque = &b->slots[i];
 	}
@@ -423,7 +428,9 @@ static int blk_create(struct device *dev, const struct device_args *args,
 		.write_zeroes = true,
 	};
 	struct virtio_blk *b = (struct virtio_blk *)(void *)dev;
-	uint64_t features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_CONFIG_WCE;
+	uint64_t features =
+		F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_CONFIG_WCE | F_MQ;
+	unsigned cpus = dev->m->nr_vcpus;
 	int r;
 
 	if (!args->drive || !args->io)
@@ -435,6 +442,7 @@ static int blk_create(struct device *dev, const struct device_args *args,
 	b->wce = b->wce_default = drive_wce(b->drive);
 	features |=
 		drive_readonly(b->drive) ? F_RO : F_DISCARD | F_WRITE_ZEROES;
+	b->v.nr_queues = cpus < MAX_QUEUES ? cpus : MAX_QUEUES;
 	r = slots_init(b, e);
 	if (r)
 		return r;

@@ -78,8 +78,7 @@ static uint64_t get(const uint8_t *p, unsigned len)
 /* The selected queue, NULL when the driver selected one that isn't there. */
 static struct virtio_queue *selected(struct virtio_dev *v)
 {
-	return v->queue_sel < v->type->nr_queues ? &v->queues[v->queue_sel]
-						 : NULL;
+	return v->queue_sel < v->nr_queues ? &v->queues[v->queue_sel] : NULL;
 }
 
 static void common_image(struct virtio_dev *v, uint8_t *image)
@@ -96,7 +95,7 @@ static void common_image(struct virtio_dev *v, uint8_t *image)
 		put(image + REG_DRIVER_FEATURE,
 		    v->driver_features >> (32 * v->driver_feature_sel), 4);
 	put(image + REG_CONFIG_VECTOR, v->config_vector, 2);
-	put(image + REG_NR_QUEUES, v->type->nr_queues, 2);
+	put(image + REG_NR_QUEUES, v->nr_queues, 2);
 	image[REG_STATUS] = virtio_get_status(v);
 	image[REG_GENERATION] = v->generation;
 	put(image + REG_QUEUE_SEL, v->queue_sel, 2);
@@ -244,7 +243,7 @@ static void bar_write(void *opaque, uint64_t off, uint64_t value, unsigned len)
 			v->type->config_write(v, at, (uint32_t)value, len);
 		break;
 	case NOTIFY_OFF:
-		if (at / NOTIFY_STEP < v->type->nr_queues)
+		if (at / NOTIFY_STEP < v->nr_queues)
 			virtio_poke(v, at / NOTIFY_STEP);
 		break;
 	}
@@ -303,7 +302,7 @@ static void config_written(struct pci_dev *d, unsigned off, unsigned len)
 		return;
 	virtio_pci_place_doorbells(v);
 	/* Bus mastering may have been turned on over waiting chains. */
-	for (unsigned i = 0; off < 6 && i < v->type->nr_queues; i++)
+	for (unsigned i = 0; off < 6 && i < v->nr_queues; i++)
 		virtio_poke(v, i);
 }
 
@@ -330,7 +329,7 @@ void virtio_pci_place_doorbells(struct virtio_dev *v)
 {
 	uint64_t bar = pci_bar_addr(&v->pci, BAR_INDEX);
 
-	for (unsigned i = 0; i < v->type->nr_queues; i++)
+	for (unsigned i = 0; i < v->nr_queues; i++)
 		doorbell_set(&v->queues[i],
 			     bar == UINT64_MAX
 				     ? UINT64_MAX
@@ -339,7 +338,7 @@ void virtio_pci_place_doorbells(struct virtio_dev *v)
 
 void virtio_pci_remove_doorbells(struct virtio_dev *v)
 {
-	for (unsigned i = 0; i < v->type->nr_queues; i++)
+	for (unsigned i = 0; i < v->nr_queues; i++)
 		if (v->queues[i].kick.fd >= 0)
 			doorbell_set(&v->queues[i], UINT64_MAX);
 }
@@ -395,8 +394,7 @@ int virtio_pci_init(struct virtio_dev *v, const struct device_args *args,
 	pci_bar_io(&v->pci, BAR_INDEX, PCI_BAR_MEM32, BAR_LEN, &bar_ops, v);
 	caps_init(v);
 	/* One vector a queue, and one for configuration changes. */
-	r = pci_msix_init(&v->pci, v->type->nr_queues + 1, BAR_INDEX, MSIX_OFF,
-			  e);
+	r = pci_msix_init(&v->pci, v->nr_queues + 1, BAR_INDEX, MSIX_OFF, e);
 	if (r)
 		return r;
 	v->pci.config_read = config_read;

@@ -1,14 +1,12 @@
-/* Ring layout: virtio 1.2, 2.7.5 (descriptors), 2.7.6 (available), 2.7.8
+/* Split ring layout: virtio 1.2, 2.7.5 (descriptors), 2.7.6 (available), 2.7.8
  * (used).  The guest and the host are both little endian. */
 #include "core/hw/virtio/virtqueue.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define DESC_NEXT     1
-#define DESC_WRITE    2
-#define DESC_INDIRECT 4
-#define DESC_LEN      16
+#include "core/hw/virtio/virtqueue_int.h"
 
 #define AVAIL_NO_INTERRUPT 1
 #define USED_NO_NOTIFY	   1
@@ -21,7 +19,7 @@ struct desc {
 
 static uint64_t desc_bytes(const struct virtqueue *q)
 {
-	return (uint64_t)q->len * DESC_LEN;
+	return (uint64_t)q->len * VQ_DESC_LEN;
 }
 
 static uint64_t avail_bytes(const struct virtqueue *q)
@@ -46,16 +44,22 @@ static uint16_t *used_field(const struct virtqueue *q, unsigned off)
 
 void virtqueue_reset(struct virtqueue *q, uint16_t max_len)
 {
+	free(q->chains);
 	*q = (struct virtqueue){
 		.max_len = max_len,
 		.len = max_len,
 		.vector = 0xffff,
+		.avail_wrap = true,
+		.used_wrap = true,
 	};
 }
 
-/* A ring must lie in one stretch of host memory; NULL if it doesn't. */
-static uint8_t *map_ring(struct mem *mem, uint64_t gpa, uint64_t len,
-			 bool write)
+void virtqueue_fini(struct virtqueue *q)
+{
+	virtqueue_reset(q, q->max_len);
+}
+
+uint8_t *vq_map_ring(struct mem *mem, uint64_t gpa, uint64_t len, bool write)
 {
 	struct iovec iov[8];
 	int nr = dma_map(mem, gpa, len, write, iov, 8);
@@ -69,6 +73,8 @@ static uint8_t *map_ring(struct mem *mem, uint64_t gpa, uint64_t len,
 
 int virtqueue_enable(struct virtqueue *q, struct mem *mem, const char **why)
 {
+	if (q->packed)
+		return vq_packed_enable(q, mem, why);
 	if (!q->len || q->len > q->max_len || (q->len & (q->len - 1))) {
 		*why = "queue length is no power of two within the maximum";
 		return -EINVAL;
@@ -77,9 +83,9 @@ int virtqueue_enable(struct virtqueue *q, struct mem *mem, const char **why)
 		*why = "queue ring is not aligned";
 		return -EINVAL;
 	}
-	q->desc_host = map_ring(mem, q->desc, desc_bytes(q), false);
-	q->avail_host = map_ring(mem, q->avail, avail_bytes(q), false);
-	q->used_host = map_ring(mem, q->used, used_bytes(q), true);
+	q->desc_host = vq_map_ring(mem, q->desc, desc_bytes(q), false);
+	q->avail_host = vq_map_ring(mem, q->avail, avail_bytes(q), false);
+	q->used_host = vq_map_ring(mem, q->used, used_bytes(q), true);
 	if (!q->desc_host || !q->avail_host || !q->used_host) {
 		*why = "queue ring is not in RAM";
 		return -EFAULT;
@@ -90,10 +96,13 @@ int virtqueue_enable(struct virtqueue *q, struct mem *mem, const char **why)
 
 int virtqueue_next(struct virtqueue *q, uint16_t *head, const char **why)
 {
-	/* Acquire: what the driver stored before it moved the index. */
-	uint16_t idx = __atomic_load_n(avail_field(q, 1), __ATOMIC_ACQUIRE);
-	uint16_t nr = idx - q->next_avail;
+	uint16_t nr;
 
+	if (q->packed)
+		return vq_packed_next(q, head, why);
+	/* Acquire: what the driver stored before it moved the index. */
+	nr = __atomic_load_n(avail_field(q, 1), __ATOMIC_ACQUIRE) -
+	     q->next_avail;
 	if (!nr)
 		return 0;
 	if (nr > q->len) {
@@ -123,25 +132,25 @@ static int read_desc(struct mem *mem, const struct table *t, uint32_t index,
 		     struct desc *d)
 {
 	if (t->host) {
-		memcpy(d, t->host + (size_t)index * DESC_LEN, DESC_LEN);
+		memcpy(d, t->host + (size_t)index * VQ_DESC_LEN, VQ_DESC_LEN);
 		return 0;
 	}
-	return dma_read(mem, t->gpa + (uint64_t)index * DESC_LEN, d, DESC_LEN);
+	return dma_read(mem, t->gpa + (uint64_t)index * VQ_DESC_LEN, d,
+			VQ_DESC_LEN);
 }
 
-static int add_buffer(struct mem *mem, const struct desc *d, struct vq_chain *c,
-		      const char **why)
+int vq_add_buffer(struct mem *mem, uint64_t addr, uint32_t len, bool in,
+		  struct vq_chain *c, const char **why)
 {
-	bool in = d->flags & DESC_WRITE;
 	int at = c->nr_out + c->nr_in, nr;
 
 	if (!in && c->nr_in) {
 		*why = "descriptor to read after one to write";
 		return -EINVAL;
 	}
-	if (!d->len)
+	if (!len)
 		return 0;
-	nr = dma_map(mem, d->addr, d->len, in, c->iov + at, c->max - at);
+	nr = dma_map(mem, addr, len, in, c->iov + at, c->max - at);
 	if (nr < 0) {
 		*why = nr == -E2BIG ? "chain has too many buffers"
 				    : "buffer is not in RAM";
@@ -149,27 +158,40 @@ static int add_buffer(struct mem *mem, const struct desc *d, struct vq_chain *c,
 	}
 	if (in) {
 		c->nr_in += nr;
-		c->in_len += d->len;
+		c->in_len += len;
 	} else {
 		c->nr_out += nr;
-		c->out_len += d->len;
+		c->out_len += len;
 	}
 	return 0;
+}
+
+int vq_table_len(uint32_t len, const char **why)
+{
+	if (!len || len % VQ_DESC_LEN) {
+		*why = "indirect descriptor is malformed";
+		return -EINVAL;
+	}
+	if (len / VQ_DESC_LEN > VIRTQUEUE_MAX_LEN) {
+		*why = "indirect table is too long";
+		return -EINVAL;
+	}
+	return (int)(len / VQ_DESC_LEN);
 }
 
 /* Follows an indirect descriptor: its table replaces t. */
 static int enter_indirect(const struct desc *d, struct table *t,
 			  const char **why)
 {
-	if ((d->flags & DESC_NEXT) || !d->len || d->len % DESC_LEN) {
+	int nr = vq_table_len(d->len, why);
+
+	if (nr < 0)
+		return nr;
+	if (d->flags & VQ_DESC_NEXT) {
 		*why = "indirect descriptor is malformed";
 		return -EINVAL;
 	}
-	if (d->len / DESC_LEN > VIRTQUEUE_MAX_LEN) {
-		*why = "indirect table is too long";
-		return -EINVAL;
-	}
-	*t = (struct table){.gpa = d->addr, .nr = d->len / DESC_LEN};
+	*t = (struct table){.gpa = d->addr, .nr = (uint32_t)nr};
 	return 0;
 }
 
@@ -185,12 +207,14 @@ int virtqueue_walk(const struct virtqueue *q, struct mem *mem, uint16_t head,
 	c->head = head;
 	c->nr_out = c->nr_in = 0;
 	c->out_len = c->in_len = 0;
+	if (q->packed)
+		return vq_packed_walk(q, mem, head, c, why);
 	for (;;) {
 		if (read_desc(mem, &t, index, &d)) {
 			*why = "indirect table is not in RAM";
 			return -EFAULT;
 		}
-		if (d.flags & DESC_INDIRECT) {
+		if (d.flags & VQ_DESC_INDIRECT) {
 			if (indirect) {
 				*why = "indirect table within another";
 				return -EINVAL;
@@ -202,8 +226,9 @@ int virtqueue_walk(const struct virtqueue *q, struct mem *mem, uint16_t head,
 			index = steps = 0;
 			continue;
 		}
-		r = add_buffer(mem, &d, c, why);
-		if (r || !(d.flags & DESC_NEXT))
+		r = vq_add_buffer(mem, d.addr, d.len, d.flags & VQ_DESC_WRITE,
+				  c, why);
+		if (r || !(d.flags & VQ_DESC_NEXT))
 			return r;
 		/* More steps than entries: the chain bites its tail. */
 		if (d.next >= t.nr || ++steps >= t.nr) {
@@ -231,6 +256,10 @@ void virtqueue_push(struct virtqueue *q, struct mem *mem, uint16_t head,
 {
 	uint32_t entry[2] = {head, len};
 
+	if (q->packed) {
+		vq_packed_push(q, mem, head, len);
+		return;
+	}
 	memcpy(q->used_host + 4 + 8 * (q->next_used % q->len), entry, 8);
 	q->next_used++;
 	/* Release: the entry and the buffers come before the index. */
@@ -242,6 +271,8 @@ bool virtqueue_should_interrupt(struct virtqueue *q)
 {
 	uint16_t old = q->signalled, event;
 
+	if (q->packed)
+		return vq_packed_should_interrupt(q);
 	if (old == q->next_used)
 		return false;
 	q->signalled = q->next_used;
@@ -261,6 +292,8 @@ bool virtqueue_want_kicks(struct virtqueue *q, struct mem *mem, bool want)
 {
 	uint16_t idx;
 
+	if (q->packed)
+		return vq_packed_want_kicks(q, mem, want);
 	/* Sequentially consistent, and so is the load below: the wish must be
 	 * visible before the index is read again, as the driver stores the
 	 * index, then reads the wish. */
