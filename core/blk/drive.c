@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/blk/blk.h"
 #include "core/blk/co.h"
@@ -28,6 +29,8 @@
 #include "core/blk/job.h"
 #include "core/blk/layers.h"
 #include "core/blk/options.h"
+#include "core/blk/power/cut.h"
+#include "core/blk/power/ledger.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/loop.h"
@@ -83,6 +86,8 @@ static void add(uint64_t *counter, uint64_t n)
 
 static void count(struct drive *d, const struct drive_req *req)
 {
+	if (d->is_cut)
+		return;
 	if (req->res) {
 		add(&d->stats.errors, 1);
 	} else if (req->op == DRIVE_READ) {
@@ -145,6 +150,8 @@ static void complete_all(struct drive *d)
 	while ((req = d->done_first)) {
 		d->done_first = req->next;
 		req->next = NULL;
+		if (d->ledger)
+			drive_watch_end(d, req);
 		count(d, req);
 		/* Release: a reader that sees 0 sees the request's effects. */
 		__atomic_fetch_sub(&d->in_flight, 1, __ATOMIC_RELEASE);
@@ -197,7 +204,7 @@ static int flush(struct drive *d)
 {
 	int ret = d->sync_failed ? -EIO : blk_flush(d->blk);
 
-	if (ret && !d->sync_failed) {
+	if (ret && !d->sync_failed && !d->is_cut) {
 		d->sync_failed = true;
 		log_write(d->log, LOG_LEVEL_ERROR, "disk",
 			  "'%s': written data could not be made stable (%s); "
@@ -209,16 +216,16 @@ static int flush(struct drive *d)
 }
 
 /* Asked when the write is done: the guest may have turned its cache off. */
-static bool must_sync(const struct drive *d, const struct drive_req *req)
+static bool must_sync(const struct drive *d, struct drive_req *req)
 {
+	req->promised = req->fua || (!drive_wce(d) && !req->flush_follows);
 	/* Ignored or not: a format writes its tables to the file. */
 	if (req->op == DRIVE_FLUSH)
 		return true;
-	return !cache_modes[d->cfg.preset].ignore_flush &&
-	       (req->fua || (!drive_wce(d) && !req->flush_follows));
+	return !cache_modes[d->cfg.preset].ignore_flush && req->promised;
 }
 
-static int perform(struct drive *d, struct drive_req *req)
+int drive_perform(struct drive *d, struct drive_req *req)
 {
 	int ret = -EINVAL;
 
@@ -246,7 +253,10 @@ static void run_request(void *arg)
 {
 	struct drive_req *req = arg;
 
-	take_back(req->drive, req, perform(req->drive, req));
+	struct drive *d = req->drive;
+
+	take_back(d, req,
+		  d->ledger ? drive_watch(d, req) : drive_perform(d, req));
 }
 
 /* ---- submission ---- */
@@ -273,6 +283,8 @@ static int check(const struct drive *d, const struct drive_req *req)
 {
 	if (!d->attached)
 		return -ENODEV;
+	if (d->is_cut)
+		return -ECANCELED;
 	if (!d->blk)
 		return -ENOMEDIUM;
 	if (d->cfg.readonly && req->op != DRIVE_READ && req->op != DRIVE_FLUSH)
@@ -287,6 +299,7 @@ void drive_submit(struct drive *d, struct drive_req *req)
 
 	req->drive = d;
 	req->next = NULL;
+	req->change = NULL;
 	req->start_ns = loop_now_ns();
 	__atomic_fetch_add(&d->in_flight, 1, __ATOMIC_RELAXED);
 	ret = check(d, req);
@@ -380,6 +393,7 @@ int drive_attach(struct drive *d, const struct drive_caps *caps,
 	 * nobody asked for gives way. */
 	if (caps->wce == DRIVE_WCE_NEVER)
 		__atomic_store_n(&d->wce, 0, __ATOMIC_RELAXED);
+	d->wce_at_first = drive_wce(d);
 	d->attached = true;
 	return 0;
 }
@@ -603,8 +617,9 @@ int drive_replace_medium(struct drive *d, const char *path, struct error *e)
 		.cfg = &cfg,
 		.direct = cache_modes[cfg.preset].direct,
 		.no_flush = cache_modes[cfg.preset].ignore_flush,
-		.wrap = d->wrap,
-		.wrap_arg = d->wrap_arg,
+		.wrap = d->ledger ? drive_watch_wrap : d->wrap,
+		.wrap_arg = d->ledger ? d : d->wrap_arg,
+		.scratch_fd = &d->scratch_fd,
 	};
 	struct blk *blk = NULL;
 	int ret;
@@ -622,7 +637,7 @@ int drive_replace_medium(struct drive *d, const char *path, struct error *e)
 	while (d->looking)
 		co_wait(&d->looked, NULL);
 	ret = blk_unref(d->blk);
-	if (ret)
+	if (ret && !d->is_cut)
 		log_write(d->log, LOG_LEVEL_ERROR, "disk",
 			  "'%s': closing the image failed: %s", d->path,
 			  strerror(-ret));
@@ -683,6 +698,9 @@ void drive_close(struct drive *d)
 		blk_ctx_destroy(d->ctx);
 	}
 	loop_destroy(d->inner);
+	ledger_destroy(d->ledger);
+	if (d->scratch_fd >= 0)
+		close(d->scratch_fd);
 	pthread_mutex_destroy(&d->job_lock);
 	/* Acquire: what posted it is over; on the loop only fn clears it. */
 	d->bell->drive = NULL;
@@ -710,6 +728,7 @@ drive_alloc(struct loop *loop, const struct drive_config *cfg, struct log *log)
 	d->cfg = *cfg;
 	d->cfg.path = d->path;
 	d->wce = cache_modes[cfg->preset].wce;
+	d->scratch_fd = -1;
 	pthread_mutex_init(&d->job_lock, NULL);
 	return d;
 }
@@ -726,6 +745,11 @@ static int drive_setup(struct drive *d, const struct drive_config *cfg,
 	if (!has_path && !cfg->readonly)
 		return error_set(e, -EINVAL,
 				 "a disk needs the path of its image");
+	if (cfg->is_volatile && !cfg->readonly) {
+		d->ledger = ledger_create();
+		if (!d->ledger)
+			return error_set(e, -ENOMEM, "no memory for a disk");
+	}
 	d->inner = loop_create_inside(d->loop, e);
 	if (!d->inner)
 		return -ENOMEM;

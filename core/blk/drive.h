@@ -23,6 +23,7 @@ struct blk_job_config;
 struct drive;
 struct error;
 struct layers;
+struct ledger_change;
 struct log;
 struct loop;
 
@@ -46,6 +47,9 @@ struct drive_config {
 	enum blk_aio aio;
 	bool readonly;
 	bool scratch; /* writes go to an overlay that ends with the drive */
+	/* What was not flushed is held in a model of a volatile cache, so that
+	 * the power can be cut (blk/power/cut.h). */
+	bool is_volatile;
 	uint64_t cache_len; /* for an image's tables, bytes; 0: the default */
 	const char *backing_folders; /* as struct blk_ctx_config has them */
 };
@@ -70,7 +74,8 @@ struct drive_req {
 	const struct iovec *iov; /* valid until done */
 	int nr_iov;
 	/* Runs exactly once, on the loop, never before drive_submit returned.
-	 * res: 0 or -errno. */
+	 * res: 0 or -errno; -ECANCELED: the power was cut, there is nobody to
+	 * be told. */
 	void (*done)(struct drive_req *req, int res);
 	void *opaque;
 	/* The drive's own. */
@@ -78,6 +83,9 @@ struct drive_req {
 	struct drive_req *next;
 	int res;
 	uint64_t start_ns;
+	bool promised; /* that it is stable, to the guest */
+	struct ledger_change *change;
+	uint64_t asked;
 };
 
 /* "writeback", "none", "writethrough", "directsync" or "unsafe"; empty is

@@ -1,8 +1,8 @@
 #include "core/blk/drive_image.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/blk/driver.h"
 #include "core/blk/format.h"
@@ -84,21 +84,31 @@ static int fill_sector(struct blk *b, struct error *e)
 	return blk_truncate(b, len, BLK_PREALLOC_OFF, false, e);
 }
 
+/* The overlay's place among our descriptors: made, or the one there is. */
+static int find_overlay(struct blk_ctx *ctx, const struct drive_image *i,
+			uint64_t len, char path[BLK_SCRATCH_PATH],
+			struct error *e)
+{
+	if (*i->scratch_fd < 0)
+		*i->scratch_fd = blk_scratch_create(ctx, len, path, e);
+	else
+		snprintf(path, BLK_SCRATCH_PATH, "/proc/self/fd/%d",
+			 *i->scratch_fd);
+	return *i->scratch_fd < 0 ? *i->scratch_fd : 0;
+}
+
 /* Takes the reference to base. */
 static struct blk *open_overlay(struct blk_ctx *ctx,
 				const struct drive_image *i, struct blk *base,
 				struct error *e)
 {
 	char path[BLK_SCRATCH_PATH];
-	int fd = blk_scratch_create(ctx, blk_len(base), path, e);
 	struct blk_options o = options_of(i, path, true);
 	struct blk *b = NULL;
 
 	o.no_backing = true;
-	if (fd >= 0) {
+	if (!find_overlay(ctx, i, blk_len(base), path, e))
 		b = open_layers(ctx, i, &o, "qcow2", e);
-		close(fd);
-	}
 	if (b)
 		b->backing = base;
 	else

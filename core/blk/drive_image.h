@@ -14,6 +14,9 @@ struct drive_image {
 	bool direct, no_flush;		/* of its preset */
 	drive_wrap_fn *wrap;		/* NULL: no filters */
 	void *wrap_arg;
+	/* A scratch disk's overlay, without a name; -1: it is made.  The caller
+	 * closes it. */
+	int *scratch_fd;
 };
 
 /*

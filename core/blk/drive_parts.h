@@ -3,6 +3,7 @@
  *
  *   drive.c        requests, media, jobs, life
  *   drive_image.c  from a configuration to an open node
+ *   power/cut.c    cutting the power
  *
  * Thread rule: as drive.h.
  */
@@ -21,6 +22,8 @@ struct bell {
 	struct loop_work work;
 	struct drive *drive; /* NULL: closed, the bell frees itself */
 };
+
+struct ledger;
 
 struct drive {
 	struct loop *loop, *inner;
@@ -52,12 +55,20 @@ struct drive {
 	int look_wanted;      /* atomic */
 	bool looking;
 	struct co_queue looked;
+	int scratch_fd; /* of a scratch disk's overlay; -1: none yet */
+	bool wce_at_first;
+	/* Of a drive whose power can be cut, else NULL. */
+	struct ledger *ledger;
+	struct blk *model; /* the volatile filter of the open image */
+	bool is_cut;	   /* the power is gone: nobody is answered */
 };
 
 /* Runs fn in a coroutine of the drive's block layer and serves its loop until
  * fn has returned: the result. */
 int drive_run_here(struct drive *d, int (*fn)(void *arg), void *arg,
 		   struct error *e);
+/* [co] What a request asks for: 0 or -errno. */
+int drive_perform(struct drive *d, struct drive_req *req);
 /* [co] The image at path (NULL: none) in place of the one there is, which is
  * closed; nobody else uses the drive then. */
 int drive_replace_medium(struct drive *d, const char *path, struct error *e);

@@ -250,6 +250,31 @@ static int drain(struct blk *b, uint64_t number, uint64_t bytes)
 	return ret;
 }
 
+const char *blk_cut_name(enum blk_cut mode)
+{
+	static const char *const names[] = {
+		[BLK_CUT_NONE] = "none",
+		[BLK_CUT_ALL] = "all",
+		[BLK_CUT_SUBSET] = "subset",
+		[BLK_CUT_TORN] = "torn",
+	};
+
+	return names[mode];
+}
+
+int blk_cut_parse(const char *name, enum blk_cut *out, struct error *e)
+{
+	for (int mode = BLK_CUT_NONE; mode <= BLK_CUT_TORN; mode++)
+		if (!strcmp(name, blk_cut_name(mode))) {
+			*out = mode;
+			return 0;
+		}
+	return error_set(e, -EINVAL,
+			 "'%s' is no way to cut the power: choose what of the "
+			 "unflushed data arrives: none, all, subset or torn",
+			 name);
+}
+
 static unsigned cut_choice(enum blk_cut mode, unsigned *seed)
 {
 	unsigned chance = rand_r(seed) >> 8;

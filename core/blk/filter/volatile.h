@@ -29,6 +29,11 @@ enum blk_cut {
 	BLK_CUT_TORN	/* and only some sectors of 512 bytes of some of them */
 };
 
+/* "none", "all", "subset", "torn"; 0, or -EINVAL with a sentence that lists
+ * them. */
+int blk_cut_parse(const char *name, enum blk_cut *out, struct error *e);
+const char *blk_cut_name(enum blk_cut mode);
+
 struct blk_volatile_stats {
 	uint64_t requests, bytes; /* held now */
 	uint64_t oldest_ns;	  /* age of the oldest; 0: none */
