@@ -24,10 +24,10 @@
 #include "core/blk/disk.h"
 #include "core/blk/drive_image.h"
 #include "core/blk/drive_parts.h"
-#include "core/blk/export.h"
+#include "core/blk/drive_stats.h"
+#include "core/blk/driver.h"
 #include "core/blk/iov.h"
 #include "core/blk/job.h"
-#include "core/blk/layers.h"
 #include "core/blk/options.h"
 #include "core/blk/power/cut.h"
 #include "core/blk/power/ledger.h"
@@ -35,7 +35,8 @@
 #include "core/log.h"
 #include "core/loop.h"
 
-#define DRIVE_WORKERS 8
+#define DRIVE_WORKERS  8
+#define NEVER_FLUSH_NS (300 * 1000000000ull)
 
 int drive_preset_parse(const char *name, enum drive_preset *out,
 		       struct error *e)
@@ -79,72 +80,10 @@ static void take_back(struct drive *d, struct drive_req *req, int res)
 	loop_post(d->loop, &d->bell->work);
 }
 
-static void add(uint64_t *counter, uint64_t n)
-{
-	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
-}
-
-static void count(struct drive *d, const struct drive_req *req)
-{
-	if (d->is_cut)
-		return;
-	if (req->res) {
-		add(&d->stats.errors, 1);
-	} else if (req->op == DRIVE_READ) {
-		add(&d->stats.reads, 1);
-		add(&d->stats.read_bytes, req->len);
-	} else if (req->op == DRIVE_FLUSH) {
-		add(&d->stats.flushes, 1);
-	} else {
-		add(&d->stats.writes, 1);
-		if (req->op == DRIVE_WRITE)
-			add(&d->stats.write_bytes, req->len);
-	}
-}
-
-/* ---- looking at the images ---- */
-
-static void look_co(void *arg)
-{
-	struct drive *d = arg;
-	struct layers now;
-
-	layers_look(d->blk, &now);
-	pthread_mutex_lock(&d->job_lock);
-	d->layers = now;
-	d->layers_ns = loop_now_ns();
-	pthread_mutex_unlock(&d->job_lock);
-	d->looking = false;
-	co_wake_all(&d->looked);
-}
-
-static void look_at_layers(struct drive *d)
-{
-	if (d->looking || !d->blk)
-		return;
-	d->looking = true;
-	if (co_start(d->ctx, look_co, d))
-		d->looking = false;
-}
-
-void drive_layers_copy(struct drive *d, uint64_t max_age_ns, struct layers *out)
-{
-	bool is_old;
-
-	pthread_mutex_lock(&d->job_lock);
-	*out = d->layers;
-	is_old = loop_now_ns() - d->layers_ns > max_age_ns;
-	pthread_mutex_unlock(&d->job_lock);
-	if (is_old &&
-	    !__atomic_exchange_n(&d->look_wanted, 1, __ATOMIC_RELAXED))
-		loop_post(d->loop, &d->bell->work);
-}
-
-/* ---- completion ---- */
-
 /* One at a time from the shared list: a done() may itself drain. */
 static void complete_all(struct drive *d)
 {
+	uint64_t now = d->done_first ? loop_now_ns() : 0;
 	struct drive_req *req;
 
 	while ((req = d->done_first)) {
@@ -152,7 +91,10 @@ static void complete_all(struct drive *d)
 		req->next = NULL;
 		if (d->ledger)
 			drive_watch_end(d, req);
-		count(d, req);
+		/* A done() took its time, or submitted this one. */
+		if (req->start_ns > now)
+			now = loop_now_ns();
+		drive_count_end(d, req, now);
 		/* Release: a reader that sees 0 sees the request's effects. */
 		__atomic_fetch_sub(&d->in_flight, 1, __ATOMIC_RELEASE);
 		req->done(req, req->res);
@@ -169,8 +111,7 @@ static void on_bell(void *arg)
 		return;
 	}
 	complete_all(d);
-	if (__atomic_exchange_n(&d->look_wanted, 0, __ATOMIC_RELAXED))
-		look_at_layers(d);
+	drive_look_if_wanted(d);
 }
 
 void drive_drain(struct drive *d)
@@ -200,12 +141,24 @@ static int read_padded(struct drive *d, struct drive_req *req)
 	return ret;
 }
 
+static void sync_done(struct drive *d, const struct drive_mark *mark)
+{
+	if (!cache_modes[d->cfg.preset].ignore_flush)
+		drive_count_stable(d, mark);
+	/* Relaxed: readers want the number alone. */
+	__atomic_store_n(&d->counters.merged_flushes, d->blk->merged_flushes,
+			 __ATOMIC_RELAXED);
+}
+
 static int flush(struct drive *d)
 {
+	struct drive_mark mark = drive_count_mark(d);
 	int ret = d->sync_failed ? -EIO : blk_flush(d->blk);
 
+	if (!ret)
+		sync_done(d, &mark);
 	if (ret && !d->sync_failed && !d->is_cut) {
-		d->sync_failed = true;
+		__atomic_store_n(&d->sync_failed, true, __ATOMIC_RELAXED);
 		log_write(d->log, LOG_LEVEL_ERROR, "disk",
 			  "'%s': written data could not be made stable (%s); "
 			  "every flush fails from now on: shut the guest down "
@@ -223,6 +176,17 @@ static bool must_sync(const struct drive *d, struct drive_req *req)
 	if (req->op == DRIVE_FLUSH)
 		return true;
 	return !cache_modes[d->cfg.preset].ignore_flush && req->promised;
+}
+
+/* Makes sure that it does not stay unflushed for longer than it may. */
+static void written(struct drive *d, uint64_t len)
+{
+	drive_count_written(d, len);
+	if (d->cfg.max_unflushed_ns && !d->is_age_armed) {
+		d->is_age_armed = true;
+		loop_timer_set(&d->age_timer,
+			       loop_now_ns() + d->cfg.max_unflushed_ns);
+	}
 }
 
 int drive_perform(struct drive *d, struct drive_req *req)
@@ -246,6 +210,8 @@ int drive_perform(struct drive *d, struct drive_req *req)
 				       req->may_unmap ? BLK_MAY_UNMAP : 0);
 		break;
 	}
+	if (!ret && req->op != DRIVE_FLUSH)
+		written(d, req->len);
 	return !ret && must_sync(d, req) ? flush(d) : ret;
 }
 
@@ -302,6 +268,7 @@ void drive_submit(struct drive *d, struct drive_req *req)
 	req->change = NULL;
 	req->start_ns = loop_now_ns();
 	__atomic_fetch_add(&d->in_flight, 1, __ATOMIC_RELAXED);
+	drive_count_begin(d, req);
 	ret = check(d, req);
 	is_empty = req->op != DRIVE_FLUSH && !req->len;
 	if (!ret && !is_empty) {
@@ -336,18 +303,41 @@ static void own_flush_done(struct drive_req *req, int res)
 	d->own_flush_again = false;
 }
 
-void drive_set_wce(struct drive *d, bool on)
+void drive_flush_soon(struct drive *d)
 {
-	bool was = drive_wce(d);
-
-	__atomic_store_n(&d->wce, on, __ATOMIC_RELAXED);
-	if (on || !was || !d->attached || !d->blk)
+	if (!d->attached || !d->blk)
 		return;
 	/* One on its way may have begun before the last writes. */
 	if (d->own_flush_busy)
 		d->own_flush_again = true;
 	else
 		start_own_flush(d);
+}
+
+void drive_set_wce(struct drive *d, bool on)
+{
+	bool was = drive_wce(d);
+
+	__atomic_store_n(&d->wce, on, __ATOMIC_RELAXED);
+	if (!on && was)
+		drive_flush_soon(d);
+}
+
+/* The oldest write that no flush made stable may have got too old. */
+static void on_age(void *arg)
+{
+	struct drive *d = arg;
+	uint64_t now = loop_now_ns(), since = drive_unflushed_since(d);
+
+	d->is_age_armed = since != 0;
+	if (!since)
+		return;
+	if (now - since >= d->cfg.max_unflushed_ns) {
+		if (!d->own_flush_busy && !d->sync_failed)
+			drive_flush_soon(d);
+		since = now;
+	}
+	loop_timer_set(&d->age_timer, since + d->cfg.max_unflushed_ns);
 }
 
 /* ---- which device may have which mode ---- */
@@ -431,18 +421,6 @@ unsigned drive_medium_changes(const struct drive *d)
 	return __atomic_load_n(&d->changes, __ATOMIC_RELAXED);
 }
 
-void drive_stats_copy(struct drive *d, struct drive_stats *out)
-{
-	const struct drive_stats *s = &d->stats;
-
-	out->reads = __atomic_load_n(&s->reads, __ATOMIC_RELAXED);
-	out->writes = __atomic_load_n(&s->writes, __ATOMIC_RELAXED);
-	out->flushes = __atomic_load_n(&s->flushes, __ATOMIC_RELAXED);
-	out->read_bytes = __atomic_load_n(&s->read_bytes, __ATOMIC_RELAXED);
-	out->write_bytes = __atomic_load_n(&s->write_bytes, __ATOMIC_RELAXED);
-	out->errors = __atomic_load_n(&s->errors, __ATOMIC_RELAXED);
-}
-
 /* ---- life ---- */
 
 static void publish_medium(struct drive *d)
@@ -453,152 +431,6 @@ static void publish_medium(struct drive *d)
 	__atomic_store_n(&d->len, len, __ATOMIC_RELAXED);
 	__atomic_store_n(&d->has_medium, d->blk != NULL, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&d->changes, 1, __ATOMIC_RELAXED);
-}
-
-/* ---- work beside the guest ---- */
-
-struct run_call {
-	int (*fn)(void *arg);
-	void *arg;
-	int ret;
-	bool done;
-};
-
-static void run_co(void *arg)
-{
-	struct run_call *c = arg;
-
-	c->ret = c->fn(c->arg);
-	c->done = true;
-}
-
-int drive_run_here(struct drive *d, int (*fn)(void *arg), void *arg,
-		   struct error *e)
-{
-	struct run_call c = {.fn = fn, .arg = arg};
-
-	if (co_start(d->ctx, run_co, &c))
-		return error_set(e, -ENOMEM, "no memory for a coroutine");
-	while (!c.done)
-		loop_poll(d->inner, true);
-	return c.ret;
-}
-
-struct disk_call {
-	struct blk *disk;
-	int (*fn)(struct blk *disk, void *arg);
-	void *arg;
-};
-
-static int run_on_disk(void *arg)
-{
-	struct disk_call *c = arg;
-
-	return c->fn(c->disk, c->arg);
-}
-
-int drive_run(struct drive *d, int (*fn)(struct blk *disk, void *arg),
-	      void *arg, struct error *e)
-{
-	struct disk_call c = {d->blk, fn, arg};
-
-	if (!d->blk)
-		return error_set(e, -ENOMEDIUM, "the drive holds no medium");
-	return drive_run_here(d, run_on_disk, &c, e);
-}
-
-struct job_call {
-	struct drive *d;
-	struct blk_job_config *cfg;
-	struct error *e;
-};
-
-static void job_ended(void *arg, const struct blk_job_status *s)
-{
-	struct drive *d = arg;
-
-	log_write(d->log,
-		  s->state == BLK_JOB_FAILED ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
-		  "disk", "'%s': %s %s%s%s", d->path,
-		  blk_job_kind_name(s->kind), blk_job_state_name(s->state),
-		  *s->text ? ": " : "", s->text);
-}
-
-static int start_job(struct blk *disk, void *arg)
-{
-	struct job_call *c = arg;
-	struct blk_job *job, *old;
-
-	c->cfg->disk = disk;
-	c->cfg->ended = job_ended;
-	c->cfg->arg = c->d;
-	job = blk_job_start(c->cfg, c->e);
-	if (!job)
-		return -EIO;
-	pthread_mutex_lock(&c->d->job_lock);
-	old = c->d->job;
-	c->d->job = job;
-	pthread_mutex_unlock(&c->d->job_lock);
-	blk_job_put(old);
-	return 0;
-}
-
-int drive_job_start(struct drive *d, struct blk_job_config *cfg,
-		    struct error *e)
-{
-	struct job_call c = {d, cfg, e};
-
-	return drive_run(d, start_job, &c, e);
-}
-
-struct blk_job *drive_job(struct drive *d)
-{
-	struct blk_job *job;
-
-	pthread_mutex_lock(&d->job_lock);
-	job = d->job ? blk_job_get(d->job) : NULL;
-	pthread_mutex_unlock(&d->job_lock);
-	return job;
-}
-
-struct export_call {
-	struct drive *d;
-	const char *address;
-	struct error *e;
-};
-
-static int start_export(struct blk *disk, void *arg)
-{
-	struct export_call *c = arg;
-
-	c->d->export = blk_export_start(disk, c->address, c->e);
-	return c->d->export ? 0 : c->e->code;
-}
-
-static int stop_export(struct blk *disk, void *arg)
-{
-	struct drive *d = arg;
-
-	(void)disk;
-	blk_export_stop(d->export);
-	d->export = NULL;
-	return 0;
-}
-
-int drive_export(struct drive *d, const char *address, struct error *e)
-{
-	struct error ignored = {0};
-	struct export_call c = {d, address, e ? e : &ignored};
-
-	if (!address && !d->export)
-		return error_set(e, -ENOENT, "this disk is not exported");
-	if (!address)
-		return drive_run(d, stop_export, d, e);
-	if (d->export)
-		return error_set(
-			e, -EBUSY,
-			"this disk is exported already: end that first");
-	return drive_run(d, start_export, &c, e);
 }
 
 /* ---- media ---- */
@@ -632,10 +464,7 @@ int drive_replace_medium(struct drive *d, const char *path, struct error *e)
 		if (!blk)
 			return e->code ? e->code : -EIO;
 	}
-	if (d->export)
-		stop_export(d->blk, d);
-	while (d->looking)
-		co_wait(&d->looked, NULL);
+	drive_work_stop(d);
 	ret = blk_unref(d->blk);
 	if (ret && !d->is_cut)
 		log_write(d->log, LOG_LEVEL_ERROR, "disk",
@@ -691,6 +520,7 @@ void drive_close(struct drive *d)
 {
 	if (!d)
 		return;
+	loop_timer_stop(&d->age_timer);
 	if (d->ctx) {
 		drive_drain(d);
 		run_medium_call(d, NULL, NULL);
@@ -727,8 +557,11 @@ drive_alloc(struct loop *loop, const struct drive_config *cfg, struct log *log)
 	d->log = log;
 	d->cfg = *cfg;
 	d->cfg.path = d->path;
+	if (!cfg->never_flush_ns)
+		d->cfg.never_flush_ns = NEVER_FLUSH_NS;
 	d->wce = cache_modes[cfg->preset].wce;
 	d->scratch_fd = -1;
+	loop_timer_init(&d->age_timer, loop, on_age, d);
 	pthread_mutex_init(&d->job_lock, NULL);
 	return d;
 }
@@ -750,6 +583,12 @@ static int drive_setup(struct drive *d, const struct drive_config *cfg,
 		if (!d->ledger)
 			return error_set(e, -ENOMEM, "no memory for a disk");
 	}
+	if (cfg->max_unflushed_ns && cache_modes[cfg->preset].ignore_flush)
+		return error_set(e, -EINVAL,
+				 "disk '%s': cache %s ignores flushes, so "
+				 "max-unflushed-age can't be kept; choose "
+				 "writeback or none",
+				 cfg->path, cache_modes[cfg->preset].name);
 	d->inner = loop_create_inside(d->loop, e);
 	if (!d->inner)
 		return -ENOMEM;

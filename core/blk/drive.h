@@ -52,6 +52,11 @@ struct drive_config {
 	bool is_volatile;
 	uint64_t cache_len; /* for an image's tables, bytes; 0: the default */
 	const char *backing_folders; /* as struct blk_ctx_config has them */
+	/* A write that no flush made stable for so long is flushed by the drive;
+	 * 0: never.  Refused where flushes are ignored. */
+	uint64_t max_unflushed_ns;
+	/* A guest that writes for longer without a flush is named; 0: 5 min */
+	uint64_t never_flush_ns;
 };
 
 enum drive_op {
@@ -61,6 +66,7 @@ enum drive_op {
 	DRIVE_DISCARD,
 	DRIVE_WRITE_ZEROES
 };
+#define DRIVE_NR_OPS (DRIVE_WRITE_ZEROES + 1)
 
 /* Embedded by the caller's request: the hot path allocates nothing. */
 struct drive_req {

@@ -1,7 +1,9 @@
 /*
  * drive_parts: what the files that make a drive share.
  *
- *   drive.c        requests, media, jobs, life
+ *   drive.c        requests, media, life
+ *   drive_stats.c  counters, and what is not flushed yet
+ *   drive_work.c   looks, jobs and exports beside the guest
  *   drive_image.c  from a configuration to an open node
  *   power/cut.c    cutting the power
  *
@@ -14,6 +16,7 @@
 
 #include "core/blk/co.h"
 #include "core/blk/drive_int.h"
+#include "core/blk/drive_stats.h"
 #include "core/blk/layers.h"
 #include "core/loop.h"
 
@@ -36,14 +39,16 @@ struct drive {
 	char path[1024];
 	drive_wrap_fn *wrap;
 	void *wrap_arg;
-	int has_medium;		    /* atomic */
-	unsigned changes;	    /* atomic: of the medium */
-	uint64_t len;		    /* atomic: 0 without medium */
-	int wce;		    /* atomic */
-	bool sync_failed;	    /* and said so: it stays failed */
-	unsigned in_flight;	    /* atomic */
-	struct drive_stats stats;   /* relaxed atomics */
-	struct drive_req own_flush; /* after WCE was turned off */
+	int has_medium;	    /* atomic */
+	unsigned changes;   /* atomic: of the medium */
+	uint64_t len;	    /* atomic: 0 without medium */
+	int wce;	    /* atomic */
+	bool sync_failed;   /* and said so: it stays failed; set atomically */
+	unsigned in_flight; /* atomic */
+	struct drive_counters counters;
+	struct drive_req own_flush;  /* WCE went off, or a write got old */
+	struct loop_timer age_timer; /* for max_unflushed_ns */
+	bool is_age_armed;
 	bool own_flush_busy, own_flush_again;
 	struct drive_req *done_first, *done_last;
 	struct blk_export *export;
@@ -72,5 +77,12 @@ int drive_perform(struct drive *d, struct drive_req *req);
 /* [co] The image at path (NULL: none) in place of the one there is, which is
  * closed; nobody else uses the drive then. */
 int drive_replace_medium(struct drive *d, const char *path, struct error *e);
+
+/* drive.c: a flush of the drive's own, of all that completed before. */
+void drive_flush_soon(struct drive *d);
+/* drive_work.c: looks at the images when someone asked for that. */
+void drive_look_if_wanted(struct drive *d);
+/* [co] Ends what reads the medium beside the guest, but for a job. */
+void drive_work_stop(struct drive *d);
 
 #endif

@@ -35,6 +35,7 @@ struct blk {
 	unsigned refs, in_flight;
 	struct co_queue drained;
 	uint64_t write_gen, flushed_gen;
+	uint64_t merged_flushes; /* there was nothing left to do for them */
 	struct co_mutex flushing;
 	int flush_error;	      /* data was lost once: sticky */
 	struct blk_request *requests; /* writes in flight, when align > 1 */

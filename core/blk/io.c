@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "core/blk/copy.h"
+#include "core/blk/ctx.h"
 #include "core/blk/driver.h"
 #include "core/blk/iov.h"
 #include "core/error.h"
@@ -379,8 +380,12 @@ static int flush_layers(struct blk *b)
 {
 	int ret = 0;
 
-	if (b->drv->flush && !(b->is_protocol && b->options.no_flush))
+	if (b->drv->flush && !(b->is_protocol && b->options.no_flush)) {
 		ret = b->drv->flush(b);
+		if (b->is_protocol && !b->is_filter)
+			__atomic_fetch_add(&b->ctx->host_flushes, 1,
+					   __ATOMIC_RELAXED);
+	}
 	if (!ret && b->data_file)
 		ret = blk_flush(b->data_file);
 	if (!ret && b->file && !b->drv->flushes_file)
@@ -402,6 +407,8 @@ int blk_flush(struct blk *b)
 		ret = b->flush_error;
 	else if (gen != b->flushed_gen)
 		ret = flush_layers(b);
+	else
+		b->merged_flushes++;
 	if (!ret)
 		b->flushed_gen = gen;
 	else if (b->is_protocol && !b->is_filter)

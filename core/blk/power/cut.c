@@ -191,10 +191,12 @@ int drive_cut_power(struct drive *d, enum blk_cut mode, unsigned seed,
 	d->is_cut = true;
 	c.ret = drive_run_here(d, lose_power, &c, c.e);
 	drive_drain(d);
-	d->own_flush_again = d->sync_failed = false;
+	d->own_flush_again = false;
+	__atomic_store_n(&d->sync_failed, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&d->wce, d->wce_at_first, __ATOMIC_RELAXED);
 	c.ret = drive_run_here(d, get_power, &c, c.e);
 	d->is_cut = false;
+	drive_count_forget(d);
 	return c.ret ? error_prefix(c.e, c.ret, "after the power cut") : 0;
 }
 
