@@ -24,7 +24,7 @@ struct blk_ctx {
 	struct co *ready, *ready_last;
 	struct loop_work ready_work;
 	struct file_aio *aio[BLK_NR_AIO]; /* made when first asked for */
-	uint64_t host_flushes; /* relaxed atomic, [any] reads */
+	uint64_t host_flushes;		  /* relaxed atomic, [any] reads */
 };
 
 /* Runs woken coroutines; the context's ready_work. */

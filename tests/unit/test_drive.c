@@ -432,103 +432,106 @@ struct attach_row {
 	bool asked;
 };
 
+static const struct attach_row attach_rows[] = {
+	{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+	 DRIVE_WRITEBACK,
+	 0,
+	 false,
+	 NULL,
+	 false},
+	{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+	 DRIVE_UNSAFE,
+	 0,
+	 false,
+	 NULL,
+	 false},
+	{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+	 DRIVE_WRITEBACK,
+	 -EINVAL,
+	 false,
+	 "cache writeback would lose data; allowed: writethrough, "
+	 "directsync, unsafe",
+	 true},
+	{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+	 DRIVE_NONE,
+	 -EINVAL,
+	 false,
+	 "cache none would lose data; allowed: writethrough, ",
+	 true},
+	{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+	 DRIVE_DIRECTSYNC,
+	 0,
+	 false,
+	 NULL,
+	 true},
+	{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
+	 DRIVE_UNSAFE,
+	 0,
+	 false,
+	 NULL,
+	 true},
+	{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
+	 DRIVE_WRITEBACK,
+	 0,
+	 true,
+	 NULL,
+	 false},
+	{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
+	 DRIVE_WRITETHROUGH,
+	 -EINVAL,
+	 false,
+	 "writeback",
+	 false},
+	{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
+	 DRIVE_DIRECTSYNC,
+	 -EINVAL,
+	 false,
+	 "none",
+	 false},
+	{{"bad", DRIVE_WCE_ALWAYS, false, false, false, false},
+	 DRIVE_WRITEBACK,
+	 -EINVAL,
+	 false,
+	 "unsafe",
+	 false},
+	{{"odd", DRIVE_WCE_NEGOTIABLE, false, false, false, false},
+	 DRIVE_NONE,
+	 -EINVAL,
+	 false,
+	 "directsync",
+	 false},
+	{{"ok", DRIVE_WCE_NEGOTIABLE, true, false, false, false},
+	 DRIVE_DIRECTSYNC,
+	 0,
+	 false,
+	 NULL,
+	 false},
+};
+
 static void attach_refuses_what_cant_be_kept(void **state)
 {
-	static const struct attach_row rows[] = {
-		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
-		 DRIVE_WRITEBACK,
-		 0,
-		 false,
-		 NULL,
-		 false},
-		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
-		 DRIVE_UNSAFE,
-		 0,
-		 false,
-		 NULL,
-		 false},
-		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
-		 DRIVE_WRITEBACK,
-		 -EINVAL,
-		 false,
-		 "cache writeback would lose data; allowed: writethrough, "
-		 "directsync, unsafe",
-		 true},
-		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
-		 DRIVE_NONE,
-		 -EINVAL,
-		 false,
-		 "cache none would lose data; allowed: writethrough, ",
-		 true},
-		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
-		 DRIVE_DIRECTSYNC,
-		 0,
-		 false,
-		 NULL,
-		 true},
-		{{"sd", DRIVE_WCE_NEVER, false, false, false, false},
-		 DRIVE_UNSAFE,
-		 0,
-		 false,
-		 NULL,
-		 true},
-		{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
-		 DRIVE_WRITEBACK,
-		 0,
-		 true,
-		 NULL,
-		 false},
-		{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
-		 DRIVE_WRITETHROUGH,
-		 -EINVAL,
-		 false,
-		 "writeback",
-		 false},
-		{{"old", DRIVE_WCE_ALWAYS, true, false, false, false},
-		 DRIVE_DIRECTSYNC,
-		 -EINVAL,
-		 false,
-		 "none",
-		 false},
-		{{"bad", DRIVE_WCE_ALWAYS, false, false, false, false},
-		 DRIVE_WRITEBACK,
-		 -EINVAL,
-		 false,
-		 "unsafe",
-		 false},
-		{{"odd", DRIVE_WCE_NEGOTIABLE, false, false, false, false},
-		 DRIVE_NONE,
-		 -EINVAL,
-		 false,
-		 "directsync",
-		 false},
-		{{"ok", DRIVE_WCE_NEGOTIABLE, true, false, false, false},
-		 DRIVE_DIRECTSYNC,
-		 0,
-		 false,
-		 NULL,
-		 false},
-	};
 	struct fixture *f = *state;
 
-	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (unsigned i = 0; i < sizeof(attach_rows) / sizeof(attach_rows[0]);
+	     i++) {
 		struct open_call c = {
 			.f = f,
 			.cfg = {.path = f->path,
-				.preset = rows[i].preset,
-				.preset_asked = rows[i].asked},
-			.caps = &rows[i].caps,
+				.preset = attach_rows[i].preset,
+				.preset_asked = attach_rows[i].asked},
+			.caps = &attach_rows[i].caps,
 		};
 
 		loop_call(f->loop, do_open, &c);
 		f->drive = c.out;
 		assert_non_null(c.out);
-		assert_int_equal(c.attach, rows[i].want);
-		if (rows[i].want) {
-			assert_non_null(strstr(f->e.msg, rows[i].word));
-			assert_non_null(strstr(f->e.msg, rows[i].caps.device));
+		assert_int_equal(c.attach, attach_rows[i].want);
+		if (attach_rows[i].want) {
+			assert_non_null(strstr(f->e.msg, attach_rows[i].word));
+			assert_non_null(
+				strstr(f->e.msg, attach_rows[i].caps.device));
 		} else {
-			assert_int_equal(drive_wce(c.out), rows[i].wce);
+			assert_int_equal(drive_wce(c.out), attach_rows[i].wce);
 		}
 		close_drive(f);
 	}
