@@ -28,6 +28,7 @@ struct accel_vm;
 struct bus;
 struct console;
 struct device;
+struct device_feature;
 struct disk_driver;
 struct drive;
 struct error;
@@ -108,6 +109,10 @@ struct device_class {
 	const struct state_desc *state; /* NULL: nothing to move */
 	/* Optional: after state was loaded, put derived things in place. */
 	int (*loaded)(struct device *dev, struct error *e);
+	/* Optional, locked: fills in at most max rows, one for each feature bit
+	 * that the device or its driver has set, in their order: how many. */
+	unsigned (*features)(struct device *dev, struct device_feature *out,
+			     unsigned max);
 	/* Disks only, all optional.  [any], unlocked: fills out, which is
 	 * zeroed, from what the driver negotiated. */
 	void (*disk_driver)(struct device *dev, struct disk_driver *out);

@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/device_feature.h"
+
 struct console;
 struct error;
 struct log;
@@ -166,6 +168,7 @@ struct vm_vcpu_row {
 size_t vm_vcpus_copy(struct vm *vm, struct vm_vcpu_row *out, size_t max);
 
 #define VM_ROW_COUNTERS 8
+#define VM_ROW_FEATURES 32
 
 /* One device, or one BAR / interrupt / counter under it. */
 struct vm_device_row {
@@ -191,6 +194,9 @@ struct vm_device_row {
 		uint64_t value;
 	} counters[VM_ROW_COUNTERS];
 	unsigned nr_counters;
+	/* What device and driver agreed on; none for most classes. */
+	struct device_feature features[VM_ROW_FEATURES];
+	unsigned nr_features;
 };
 size_t vm_devices_copy(struct vm *vm, struct vm_device_row *out, size_t max);
 

@@ -146,6 +146,9 @@ static void copy_device(struct device *dev, struct vm_device_row *row)
 		row->gsi = (int)dev->line->gsi;
 		row->interrupts = peek(&dev->line->raised);
 	}
+	if (dev->cls->features)
+		row->nr_features =
+			dev->cls->features(dev, row->features, VM_ROW_FEATURES);
 	pthread_mutex_unlock(&dev->lock);
 	row->nr_counters = dev->nr_counters;
 	for (unsigned i = 0; i < dev->nr_counters; i++) {

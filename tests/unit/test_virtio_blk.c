@@ -1,6 +1,9 @@
 /* virtio-blk over PCI, driven by a guest's driver written here. */
 #include "tests/unit/fake_pc.h"
 
+#include "core/device_feature.h"
+#include "core/disk_driver.h"
+
 #define RING_LEN 16u
 #define DESC	 0x10000u
 #define AVAIL	 0x11000u
@@ -352,6 +355,106 @@ static void guest_switches_the_write_cache(void **state)
 	assert_true(drive_wce(g.pc->drive));
 }
 
+static struct disk_driver facts_of(struct guest *g)
+{
+	struct disk_driver d = {0};
+
+	virtio_blk_class.disk_driver(g->dev, &d);
+	return d;
+}
+
+/* Who took none of the switch, or can't flush, doesn't get to turn it. */
+static void the_switch_is_for_those_who_asked(void **state)
+{
+	struct disk_driver d;
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	assert_false(facts_of(&g).started);
+	start(&g, F_FLUSH);
+	d = facts_of(&g);
+	assert_true(d.started && d.flush && !d.wce_control);
+	assert_string_equal(d.text, "");
+	pc_out(g.pc, CONFIG + 32, 0, 1);
+	assert_int_equal(pc_in(g.pc, CONFIG + 32, 1), 1);
+	assert_int_equal(request(&g, T_OUT, 0, 512), 0);
+	assert_int_equal(pc_gate.syncs, 0);
+
+	start(&g, F_WCE);
+	assert_int_equal(pc_in(g.pc, CONFIG + 32, 1), 0);
+	pc_out(g.pc, CONFIG + 32, 1, 1);
+	assert_int_equal(pc_in(g.pc, CONFIG + 32, 1), 0);
+	assert_int_equal(request(&g, T_OUT, 0, 512), 0);
+	assert_int_not_equal(pc_gate.syncs, 0);
+	d = facts_of(&g);
+	assert_true(d.started && !d.flush && !d.wce_control);
+	assert_non_null(strstr(d.text, "never flushes"));
+
+	start(&g, F_FLUSH | F_WCE);
+	d = facts_of(&g);
+	assert_true(d.flush && d.wce_control);
+	assert_string_equal(d.accepted, "F_FLUSH F_CONFIG_WCE F_VERSION_1");
+	assert_non_null(strstr(d.offered, "F_MQ"));
+	assert_int_equal(pc_in(g.pc, CONFIG + 32, 1), 1);
+	/* Only that byte is for writing. */
+	pc_out(g.pc, CONFIG + 32, 0, 4);
+	pc_out(g.pc, CONFIG + 33, 0, 1);
+	pc_out(g.pc, CONFIG, 0, 4);
+	assert_int_equal(pc_in(g.pc, CONFIG + 32, 1), 1);
+	assert_int_equal(pc_in(g.pc, CONFIG, 8), PC_DISK_LEN / 512);
+}
+
+static void features_have_names(void **state)
+{
+	struct device_feature rows[64];
+	unsigned nr, seen = 0;
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	start(&g, F_FLUSH | F_EVENT_IDX);
+	nr = virtio_blk_class.features(g.dev, rows, 64);
+	for (unsigned i = 0; i < nr; i++) {
+		const struct device_feature *f = &rows[i];
+		bool taken = f->bit == 9 || f->bit == 29 || f->bit == 32;
+
+		assert_true(f->offered);
+		assert_int_equal(f->accepted, taken);
+		assert_string_not_equal(f->name, "F_?");
+		if (!strcmp(f->name, "F_FLUSH"))
+			assert_int_equal(f->bit, 9);
+		if (!strcmp(f->name, "F_CONFIG_WCE"))
+			assert_int_equal(f->bit, 11);
+		if (!strcmp(f->name, "F_RING_PACKED"))
+			assert_int_equal(f->bit, 34);
+		seen += taken;
+		assert_true(!i || f->bit > rows[i - 1].bit);
+	}
+	assert_int_equal(seen, 3);
+	assert_int_equal(virtio_blk_class.features(g.dev, rows, 2), 2);
+	/* What isn't offered is shown while it is tried. */
+	set_status(&g, 0);
+	pc_wait_reg(g.pc, COMMON + 20, 1, 0xff, 0);
+	pc_out(g.pc, COMMON + 8, 1, 4);
+	pc_out(g.pc, COMMON + 12, 1u << 31, 4);
+	nr = virtio_blk_class.features(g.dev, rows, 64);
+	assert_string_equal(rows[nr - 1].name, "F_?");
+	assert_true(rows[nr - 1].accepted && !rows[nr - 1].offered);
+}
+
+static void drivers_hear_of_a_new_length(void **state)
+{
+	struct guest g;
+	uint8_t generation;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	assert_false(virtio_blk_class.disk_resized(g.dev));
+	start(&g, F_FLUSH);
+	generation = (uint8_t)pc_in(g.pc, COMMON + 21, 1);
+	assert_true(virtio_blk_class.disk_resized(g.dev));
+	assert_int_equal(pc_in(g.pc, COMMON + 21, 1), (generation + 1) % 256);
+	assert_int_equal(pc_in(g.pc, ISR, 1), 2);
+}
+
 static void without_flush_writes_are_stable(void **state)
 {
 	struct log_entry said;
@@ -689,6 +792,9 @@ int main(void)
 		T(readonly_disks_refuse_writes),
 		T(discard_and_write_zeroes),
 		T(guest_switches_the_write_cache),
+		T(the_switch_is_for_those_who_asked),
+		T(features_have_names),
+		T(drivers_hear_of_a_new_length),
 		T(without_flush_writes_are_stable),
 		T(wrong_features_are_not_accepted),
 		T(broken_rings_stop_the_device_only),

@@ -413,6 +413,25 @@ static void bars(struct sheet *s, const struct vm_device_row *d)
 	}
 }
 
+static void features(struct sheet *s, const struct vm_device_row *d)
+{
+	const struct device_feature *f = d->features;
+	char text[96];
+
+	for (; f < d->features + d->nr_features; f++) {
+		snprintf(text, sizeof(text), "bit %2u  %-20s %s", f->bit,
+			 f->name,
+			 !f->offered   ? "taken, but not offered"
+			 : f->accepted ? "accepted"
+				       : "offered");
+		line(s,
+		     !f->offered   ? ROLE_BAD
+		     : f->accepted ? ROLE_TEXT
+				   : ROLE_DIM,
+		     f == d->features ? "Features" : "", text);
+	}
+}
+
 static void detail_device(struct sheet *s, const struct vm_device_row *d,
 			  const struct vm_device_row *before)
 {
@@ -442,6 +461,7 @@ static void detail_device(struct sheet *s, const struct vm_device_row *d,
 	for (unsigned i = 0; i < d->nr_counters && i < VM_ROW_COUNTERS; i++)
 		counter(s, d->counters[i].name, d->counters[i].value,
 			before ? before->counters[i].value : 0, before);
+	features(s, d);
 }
 
 static void detail_vcpu(struct sheet *s, const struct vm_vcpu_row *v,

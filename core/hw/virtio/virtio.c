@@ -33,16 +33,22 @@ void virtio_interrupt(struct virtio_dev *v, unsigned index)
 		send_interrupt(v, q->vector, ISR_QUEUE);
 }
 
+bool virtio_config_changed(struct virtio_dev *v)
+{
+	v->generation++;
+	if (!(v->status & VIRTIO_STATUS_DRIVER_OK))
+		return false;
+	send_interrupt(v, v->config_vector, ISR_CONFIG);
+	return true;
+}
+
 void virtio_fail(struct virtio_dev *v, const char *why)
 {
 	if (v->pci.dev.failed)
 		return;
 	device_fail(&v->pci.dev, "%s", why);
 	v->status |= VIRTIO_STATUS_NEEDS_RESET;
-	if (v->status & VIRTIO_STATUS_DRIVER_OK) {
-		v->generation++;
-		send_interrupt(v, v->config_vector, ISR_CONFIG);
-	}
+	virtio_config_changed(v);
 }
 
 /* ---- queues ---- */

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/blk/drive.h"
+#include "core/disk_driver.h"
 #include "core/error.h"
 #include "core/hw/virtio/virtio.h"
 
@@ -62,6 +63,10 @@ struct range {
 
 #define RANGE_UNMAP 1u
 
+#define NEVER_FLUSHES                                                          \
+	"the guest's driver never flushes: each write is made stable before "  \
+	"it completes"
+
 struct virtio_blk;
 
 struct slot {
@@ -91,6 +96,14 @@ static struct virtio_blk *blk_of(struct virtio_dev *v)
 	return (struct virtio_blk *)(void *)v;
 }
 
+/* Locked: may writes complete before they are stable?  Without F_FLUSH a driver
+ * can't make them so and relies on the device: 5.2.6.2. */
+static bool wce_now(const struct virtio_blk *b)
+{
+	return b->wce && (!(b->v.status & VIRTIO_STATUS_FEATURES_OK) ||
+			  virtio_has(&b->v, F_FLUSH));
+}
+
 /* ---- configuration: 5.2.4 ---- */
 
 static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
@@ -110,7 +123,7 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 		.capacity = drive_len(b->drive) / SECTOR,
 		.seg_max = SEG_MAX,
 		.blk_size = SECTOR,
-		.writeback = b->wce,
+		.writeback = wce_now(b),
 		.nr_queues = (uint16_t)v->nr_queues,
 		.discard_max = MAX_ZERO_LEN / SECTOR,
 		.discard_segs = 1,
@@ -134,18 +147,13 @@ static void blk_config_write(struct virtio_dev *v, unsigned off, uint32_t value,
 	virtio_poke(v, 0);
 }
 
-/* Without F_FLUSH a driver can't flush and relies on stable writes: 5.2.6.2. */
 static void blk_started(struct virtio_dev *v, bool on)
 {
 	struct virtio_blk *b = blk_of(v);
 
-	if (!on || virtio_has(v, F_FLUSH) || virtio_has(v, F_CONFIG_WCE))
-		return;
-	if (b->wce)
+	if (on && b->wce && !wce_now(b))
 		log_write(v->pci.dev.m->log, LOG_LEVEL_INFO, v->pci.dev.name,
-			  "the guest's driver never flushes: each write is "
-			  "made stable before it completes");
-	b->wce = false;
+			  "%s", NEVER_FLUSHES);
 }
 
 static void blk_reset(struct virtio_dev *v)
@@ -376,7 +384,7 @@ static void blk_serve(struct virtio_dev *v, unsigned index)
 
 	pthread_mutex_lock(&v->pci.dev.lock);
 	s = take_batch(b, index);
-	wce = b->wce;
+	wce = wce_now(b);
 	pthread_mutex_unlock(&v->pci.dev.lock);
 	if (wce != drive_wce(b->drive))
 		drive_set_wce(b->drive, wce);
@@ -476,6 +484,37 @@ static void blk_device_reset(struct device *dev)
 	virtio_device_reset(dev);
 }
 
+/* ---- for people ---- */
+
+static void blk_disk_driver(struct device *dev, struct disk_driver *out)
+{
+	struct virtio_blk *b = (struct virtio_blk *)(void *)dev;
+	struct virtio_dev *v = &b->v;
+
+	pthread_mutex_lock(&dev->lock);
+	virtio_disk_words(v, out);
+	out->started = v->status & VIRTIO_STATUS_DRIVER_OK;
+	out->flush = virtio_has(v, F_FLUSH);
+	out->wce_control = out->flush && virtio_has(v, F_CONFIG_WCE);
+	out->discard = virtio_has(v, F_DISCARD);
+	out->write_zeroes = virtio_has(v, F_WRITE_ZEROES);
+	if (out->started && b->wce && !wce_now(b))
+		snprintf(out->text, sizeof(out->text), "%s", NEVER_FLUSHES);
+	pthread_mutex_unlock(&dev->lock);
+}
+
+static bool blk_disk_resized(struct device *dev)
+{
+	bool told;
+
+	pthread_mutex_lock(&dev->lock);
+	told = virtio_config_changed(virtio_of(dev));
+	pthread_mutex_unlock(&dev->lock);
+	return told;
+}
+
+/* ---- state ---- */
+
 static const struct state_field blk_fields[] = {
 	STATE_STRUCTS(struct virtio_blk, v, 1, &virtio_dev_state),
 	STATE_FIELD(struct virtio_blk, wce),
@@ -500,4 +539,7 @@ const struct device_class virtio_blk_class = {
 	.quiesce = blk_quiesce,
 	.state = &blk_state,
 	.loaded = virtio_device_loaded,
+	.features = virtio_device_features,
+	.disk_driver = blk_disk_driver,
+	.disk_resized = blk_disk_resized,
 };

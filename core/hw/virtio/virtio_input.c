@@ -417,6 +417,7 @@ const struct device_class virtio_keyboard_class = {
 	.reset = virtio_device_reset,
 	.state = &input_state,
 	.loaded = virtio_device_loaded,
+	.features = virtio_device_features,
 };
 
 const struct device_class virtio_tablet_class = {
@@ -429,4 +430,5 @@ const struct device_class virtio_tablet_class = {
 	.reset = virtio_device_reset,
 	.state = &input_state,
 	.loaded = virtio_device_loaded,
+	.features = virtio_device_features,
 };

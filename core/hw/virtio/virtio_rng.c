@@ -96,4 +96,5 @@ const struct device_class virtio_rng_class = {
 	.reset = virtio_device_reset,
 	.state = &rng_state,
 	.loaded = virtio_device_loaded,
+	.features = virtio_device_features,
 };
