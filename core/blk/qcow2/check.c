@@ -518,6 +518,25 @@ int qcow2_refcount_reload(struct qcow2 *s, struct error *e)
 	return ret;
 }
 
+static void forget_one(struct checker *c, uint64_t off)
+{
+	uint64_t cluster = off >> c->s->h.cluster_bits;
+
+	if (cluster < c->nr && !c->refs[cluster])
+		qcow2_forget_meta(c->s, off, c->s->cluster_len);
+}
+
+/* Where the old structures lie is free now, unless others lie there too. */
+static void forget_structures(struct checker *c)
+{
+	struct qcow2 *s = c->s;
+
+	for (uint64_t i = 0; i < s->h.rt_clusters; i++)
+		forget_one(c, s->h.rt_off + i * s->cluster_len);
+	for (uint64_t i = 0; i < s->nr_rt; i++)
+		forget_one(c, s->rt[i]);
+}
+
 static int rebuild(struct checker *c, struct error *e)
 {
 	struct qcow2 *s = c->s;
@@ -549,6 +568,7 @@ static int rebuild(struct checker *c, struct error *e)
 	s->header_unsure |= ret != 0;
 	if (ret)
 		return error_errno(e, -ret, "Could not rebuild refcounts");
+	forget_structures(c);
 	s->h = h;
 	s->fresh_off = s->b->file->len;
 	return qcow2_refcount_reload(s, e);
