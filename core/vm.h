@@ -37,12 +37,18 @@ struct vm_disk_config {
 	char aio[16];		/* "threads", "native", "io_uring" */
 	uint64_t cache_len;	/* for an image's tables; 0: the default */
 	char bus[16];		/* "virtio", "ahci" ...; empty: the usual one */
+	unsigned max_unflushed_s; /* older writes are flushed; 0: never */
 	bool cdrom, readonly;
 	bool scratch; /* writes go to an overlay that ends with the machine */
 };
 
 /* [any] The bus of a disk or CD-ROM drive that asks for none; constant. */
 const char *vm_disk_usual_bus(bool cdrom);
+
+/* [any] "30": seconds after which a write that the guest does not flush is
+ * flushed for it, from 1 to VM_MAX_UNFLUSHED. */
+#define VM_MAX_UNFLUSHED 86400
+int vm_parse_unflushed_age(const char *text, unsigned *out, struct error *e);
 
 struct vm_config {
 	char name[64];

@@ -36,6 +36,7 @@ static int open_drive(struct vm *vm, unsigned i, struct loop *io,
 		.readonly = cfg->readonly || cfg->cdrom,
 		.scratch = cfg->scratch,
 		.cache_len = cfg->cache_len,
+		.max_unflushed_ns = cfg->max_unflushed_s * 1000000000ull,
 		.backing_folders = getenv("BINNACLE_BACKING_FOLDERS"),
 	};
 	int r = drive_preset_parse(cfg->cache, &dc.preset, e);

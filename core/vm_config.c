@@ -34,6 +34,22 @@ const char *vm_share_dir(void)
 	return dir && *dir ? dir : BINNACLE_SHARE_DIR;
 }
 
+int vm_parse_unflushed_age(const char *text, unsigned *out, struct error *e)
+{
+	char *end = NULL;
+	unsigned long v = 0;
+
+	if (isdigit((unsigned char)*text))
+		v = strtoul(text, &end, 10);
+	if (!end || *end || !v || v > VM_MAX_UNFLUSHED)
+		return error_set(e, -EINVAL,
+				 "max-unflushed-age '%s': give seconds, from 1 "
+				 "to %d",
+				 text, VM_MAX_UNFLUSHED);
+	*out = (unsigned)v;
+	return 0;
+}
+
 int vm_parse_size(const char *text, uint64_t *out, struct error *e)
 {
 	static const char units[] = "kmgt";

@@ -1,10 +1,11 @@
 #include "core/vm_disks.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/blk/cache_mode.h"
-#include "core/blk/drive.h"
+#include "core/blk/drive_stats.h"
 #include "core/vm_internal.h"
 
 const char *vm_disk_kind_name(enum vm_disk_kind kind)
@@ -71,16 +72,45 @@ static void copy_driver(struct vm_disk_facts *f, struct vm *vm,
 		dev->cls->disk_driver(dev, &f->driver);
 }
 
-static void copy_flow(struct vm_disk_facts *f, struct drive *drive)
-{
-	struct drive_stats s;
+/* ---- requests ---- */
 
-	drive_stats_copy(drive, &s);
-	f->flow[VM_DISK_READ].ops = s.reads;
-	f->flow[VM_DISK_READ].bytes = s.read_bytes;
-	f->flow[VM_DISK_WRITE].ops = s.writes;
-	f->flow[VM_DISK_WRITE].bytes = s.write_bytes;
-	f->flow[VM_DISK_FLUSH].ops = s.flushes;
+static void copy_flow(const struct drive_flow *in, struct vm_disk_flow *out)
+{
+	static_assert(VM_DISK_BUCKETS == DRIVE_BUCKETS, "the same buckets");
+	out->in_flight = (unsigned)in->in_flight;
+	out->ops = in->ops;
+	out->bytes = in->bytes;
+	out->failed = in->failed;
+	out->total_ns = in->total_ns;
+	out->max_ns = in->max_ns;
+	memcpy(out->latency, in->latency, sizeof(out->latency));
+}
+
+static void copy_requests(struct vm_disk_facts *f, struct drive *drive)
+{
+	static const enum vm_disk_kind kinds[DRIVE_NR_OPS] = {
+		[DRIVE_READ] = VM_DISK_READ,
+		[DRIVE_WRITE] = VM_DISK_WRITE,
+		[DRIVE_FLUSH] = VM_DISK_FLUSH,
+		[DRIVE_DISCARD] = VM_DISK_DISCARD,
+		[DRIVE_WRITE_ZEROES] = VM_DISK_ZERO,
+	};
+	struct drive_facts d;
+
+	drive_facts_copy(drive, &d);
+	for (unsigned i = 0; i < DRIVE_NR_OPS; i++)
+		copy_flow(&d.flow[i], &f->flow[kinds[i]]);
+	f->host_flushes = d.host_flushes;
+	f->merged_flushes = d.merged_flushes;
+	f->own_flushes = d.own_flushes;
+	f->unflushed_writes = d.unflushed_writes;
+	f->unflushed_bytes = d.unflushed_bytes;
+	f->unflushed_age_ns = d.unflushed_age_ns;
+	f->max_unflushed_age_ns = d.max_unflushed_ns;
+	f->last_flush_age_ns = d.last_flush_age_ns;
+	f->never_flushes = d.never_flushes;
+	f->never_flush_after_ns = d.never_flush_ns;
+	f->sync_failed = d.sync_failed;
 }
 
 bool vm_disk_facts_copy(struct vm *vm, unsigned index,
@@ -102,6 +132,6 @@ bool vm_disk_facts_copy(struct vm *vm, unsigned index,
 	copy_modes(out, c, drive);
 	copy_fates(out, c);
 	copy_driver(out, vm, vm->disks[index].name);
-	copy_flow(out, drive);
+	copy_requests(out, drive);
 	return true;
 }

@@ -214,6 +214,8 @@ void drive_facts_copy(struct drive *d, struct drive_facts *out)
 	out->never_flushes =
 		__atomic_load_n(&c->never_flushes, __ATOMIC_RELAXED) &&
 		drive_wce(d);
+	out->max_unflushed_ns = d->cfg.max_unflushed_ns;
+	out->never_flush_ns = d->cfg.never_flush_ns;
 	out->sync_failed = __atomic_load_n(&d->sync_failed, __ATOMIC_RELAXED);
 }
 

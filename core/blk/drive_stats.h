@@ -39,6 +39,8 @@ struct drive_facts {
 	 * configuration allows, and never flushed it. */
 	bool never_flushes;
 	bool sync_failed; /* every flush fails since */
+	/* As the drive was configured. */
+	uint64_t max_unflushed_ns, never_flush_ns;
 };
 void drive_facts_copy(struct drive *d, struct drive_facts *out);
 

@@ -75,6 +75,7 @@ static void configuration_travels(void **state)
 	strcpy(a.disks[0].bus, "virtio");
 	strcpy(a.disks[0].cache, "none");
 	a.disks[0].scratch = true;
+	a.disks[0].max_unflushed_s = 7;
 	a.disks[1].cdrom = a.disks[1].readonly = true;
 	strcpy(a.disks[1].bus, "ahci");
 	strcpy(a.boot_order, "dc");

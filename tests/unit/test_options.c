@@ -43,7 +43,7 @@ static void every_option_reaches_the_config(void **state)
 			       "--append", "a b", "--mem", "2G", "--cpus", "4",
 			       "--disk",
 			       "d.img,cache=none,bus=ahci,readonly,"
-			       "cache-size=2M",
+			       "cache-size=2M,max-unflushed-age=30",
 			       "--cdrom", "c.iso", "--vnc", "127.0.0.1:1",
 			       "--serial", "none", "--headless"),
 			 0);
@@ -55,6 +55,7 @@ static void every_option_reaches_the_config(void **state)
 	assert_string_equal(o.config.disks[0].path, "d.img");
 	assert_string_equal(o.config.disks[0].cache, "none");
 	assert_int_equal(o.config.disks[0].cache_len, 2 << 20);
+	assert_int_equal(o.config.disks[0].max_unflushed_s, 30);
 	assert_string_equal(o.config.disks[0].bus, "ahci");
 	assert_true(o.config.disks[0].readonly);
 	assert_true(o.config.disks[1].cdrom);
@@ -78,6 +79,9 @@ static void mistakes_are_named(void **state)
 	assert_non_null(strstr(e.msg, "needs a value"));
 	assert_int_equal(PARSE(&o, &e, "--disk", "a,speed=high"), -EINVAL);
 	assert_non_null(strstr(e.msg, "speed=high"));
+	assert_int_equal(PARSE(&o, &e, "--disk", "a,max-unflushed-age=0"),
+			 -EINVAL);
+	assert_non_null(strstr(e.msg, "from 1 to 86400"));
 	assert_int_equal(PARSE(&o, &e, "--headless", "x.json"), -EINVAL);
 	assert_non_null(strstr(e.msg, "x.json"));
 }

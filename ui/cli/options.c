@@ -78,6 +78,9 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 				e);
 	} else if (!strncmp(text, "cache-size=", 11)) {
 		return vm_parse_size(text + 11, &d->cache_len, e);
+	} else if (!strncmp(text, "max-unflushed-age=", 18)) {
+		return vm_parse_unflushed_age(text + 18, &d->max_unflushed_s,
+					      e);
 	} else if (!strncmp(text, "aio=", 4)) {
 		return set_text(d->aio, sizeof(d->aio), text + 4, "disk", e);
 	} else if (!strncmp(text, "format=", 7)) {
@@ -89,7 +92,8 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 			"--disk: '%s' is not known; there are "
 			"bus=virtio|ahci, cache=MODE, "
 			"aio=threads|native|io_uring, cache-size=SIZE, "
-			"format=raw|qcow2, readonly and scratch",
+			"max-unflushed-age=SECONDS, format=raw|qcow2, "
+			"readonly and scratch",
 			text);
 	}
 	return 0;
@@ -208,7 +212,8 @@ const char run_options_help[] =
 	"                         cache=writeback|none|writethrough|\n"
 	"                         directsync|unsafe,\n"
 	"                         aio=threads|native|io_uring,\n"
-	"                         format=raw|qcow2, cache-size=SIZE\n"
+	"                         format=raw|qcow2, cache-size=SIZE,\n"
+	"                         max-unflushed-age=SECONDS\n"
 	"  --cdrom FILE           a CD-ROM image\n"
 	"  --boot ORDER           c: disk, d: CD-ROM (cd)\n"
 	"  --firmware FILE        instead of SeaBIOS\n"

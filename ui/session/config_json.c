@@ -52,6 +52,10 @@ static struct json_object *disk_to_json(const struct vm_disk_config *d)
 	if (d->cache_len)
 		json_object_object_add(o, "cache_size",
 				       json_object_new_uint64(d->cache_len));
+	if (d->max_unflushed_s)
+		json_object_object_add(
+			o, "max_unflushed_age",
+			json_object_new_uint64(d->max_unflushed_s));
 	add_text(o, "bus", d->bus);
 	add_bool(o, "cdrom", d->cdrom);
 	add_bool(o, "readonly", d->readonly);
