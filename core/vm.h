@@ -243,15 +243,6 @@ struct vm_disk_row {
 		const char *event, *text;
 		bool bad;
 	} after[4];
-	/* What each image of the chain holds, the top first: a letter for each of
-	 * 60 equal pieces: d data, z zeroes, . unallocated, m a mixture, e the
-	 * image ends here, blank: past its end.  ? is not known. */
-	struct {
-		char name[80], cells[61];
-	} layers[8];
-	unsigned nr_layers, all_layers;
-	/* An image's tables in memory, bytes; budget 0: it has none. */
-	uint64_t tables_budget, tables_used, table_hits, table_misses;
 	/* The job (commit, stream, mirror) that was started last; empty: none.
 	 * Bytes; what the guest writes adds to the total. */
 	char job[12], job_state[12], job_text[320];
@@ -263,6 +254,38 @@ struct vm_disk_row {
 const char *vm_cache_mode_help(unsigned i, char *text);
 /* One row a drive, CD-ROMs included. */
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max);
+
+#define VM_MAP_CELLS  180
+#define VM_MAP_LAYERS 8
+
+/* A part of a disk to look at; bytes. */
+struct vm_disk_range {
+	uint64_t off, len; /* len 0: up to the disk's end */
+	unsigned nr_cells; /* 1..VM_MAP_CELLS equal pieces */
+	unsigned first;	   /* images of the top to leave out */
+};
+
+struct vm_disk_map {
+	struct vm_disk_range range; /* nr_cells 0: nothing is known yet */
+	uint64_t cell;		    /* bytes a cell, whole sectors */
+	unsigned nr_layers, all_layers;
+	/* The top first.  A letter a cell: d data, z zeroes, . unallocated, m a
+	 * mixture, e the image ends here, blank: past its end.  ? is not known. */
+	struct vm_disk_layer {
+		char name[80], format[16], filters[40];
+		uint64_t len;
+		char cells[VM_MAP_CELLS + 1];
+	} layers[VM_MAP_LAYERS];
+	/* The top's tables in memory, bytes; budget 0: it has none. */
+	uint64_t tables_budget, tables_used, table_hits, table_misses;
+};
+
+/* What the disk's images hold, as it was a moment ago; has it looked at anew
+ * beside the guest when that is old or another range than `want`.  Returns
+ * out->nr_layers. */
+size_t vm_disk_map_copy(struct vm *vm, unsigned disk,
+			const struct vm_disk_range *want,
+			struct vm_disk_map *out);
 
 /* The guest's screen and input; lives as long as the machine. */
 struct console *vm_console(struct vm *vm);

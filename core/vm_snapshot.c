@@ -4,7 +4,6 @@
 
 #include "core/blk/drive.h"
 #include "core/blk/job.h"
-#include "core/blk/layers.h"
 #include "core/hw/pci.h"
 #include "core/vcpu.h"
 #include "core/vm_disk_bus.h"
@@ -285,42 +284,6 @@ static void copy_fates(struct vm_disk_row *row,
 	}
 }
 
-/* How old what is shown of a disk's images may be. */
-#define LAYERS_AGE_NS 2000000000u
-
-static char letter_of(unsigned cell)
-{
-	unsigned kinds = cell & (LAYER_DATA | LAYER_ZERO | LAYER_HOLE);
-
-	if (cell & LAYER_END)
-		return 'e';
-	if (!kinds)
-		return cell & LAYER_MORE ? '?' : ' ';
-	if (kinds & (kinds - 1))
-		return 'm';
-	return kinds == LAYER_DATA ? 'd' : kinds == LAYER_ZERO ? 'z' : '.';
-}
-
-static void copy_layers(struct vm_disk_row *row, struct drive *drive)
-{
-	struct layers now;
-
-	drive_layers_copy(drive, LAYERS_AGE_NS, &now);
-	row->nr_layers = now.nr;
-	row->all_layers = now.total;
-	row->tables_budget = now.tables.budget;
-	row->tables_used = now.tables.used;
-	row->table_hits = now.tables.hits;
-	row->table_misses = now.tables.misses;
-	for (unsigned i = 0; i < now.nr; i++) {
-		memcpy(row->layers[i].name, now.layer[i].name,
-		       sizeof(row->layers[i].name));
-		for (unsigned k = 0; k < LAYERS_CELLS; k++)
-			row->layers[i].cells[k] =
-				letter_of(now.layer[i].cells[k]);
-	}
-}
-
 static void copy_job(struct vm_disk_row *row, struct drive *drive)
 {
 	struct blk_job *job = drive_job(drive);
@@ -373,7 +336,6 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 			 *cfg->aio ? cfg->aio : "threads");
 		copy_fates(row, cfg);
 		copy_job(row, disk->drive);
-		copy_layers(row, disk->drive);
 		pthread_mutex_lock(&vm->lock);
 		memcpy(row->path, disk->path, sizeof(row->path));
 		pthread_mutex_unlock(&vm->lock);

@@ -23,6 +23,7 @@ struct blk_job_config;
 struct drive;
 struct error;
 struct layers;
+struct layers_range;
 struct ledger_change;
 struct log;
 struct loop;
@@ -152,9 +153,10 @@ int drive_job_start(struct drive *d, struct blk_job_config *cfg,
  * (-EBUSY).  NULL ends it: -ENOENT when there is none. */
 int drive_export(struct drive *d, const char *address, struct error *e);
 /* [any] What the disk's images hold (blk/layers.h), as it was a moment ago:
- * looks again, beside the guest, when that was longer ago than max_age_ns. */
-void drive_layers_copy(struct drive *d, uint64_t max_age_ns,
-		       struct layers *out);
+ * looks again, beside the guest, when that was longer ago than max_age_ns or
+ * another range was looked at (out->range). */
+void drive_layers_copy(struct drive *d, const struct layers_range *range,
+		       uint64_t max_age_ns, struct layers *out);
 /* [any] The job that was started last, with a reference; NULL: none was. */
 struct blk_job *drive_job(struct drive *d);
 

@@ -53,11 +53,12 @@ struct drive {
 	struct drive_req *done_first, *done_last;
 	struct blk_export *export;
 	pthread_mutex_t
-		job_lock; /* a leaf; protects job, layers and layers_ns */
+		job_lock; /* a leaf; protects what is down to layers_ns */
 	struct blk_job *job;
-	struct layers layers; /* and this */
-	uint64_t layers_ns;   /* when that was; 0: never */
-	int look_wanted;      /* atomic */
+	struct layers_range look_at;
+	struct layers layers;
+	uint64_t layers_ns; /* when that was; 0: never */
+	int look_wanted;    /* atomic */
 	bool looking;
 	struct co_queue looked;
 	int scratch_fd; /* of a scratch disk's overlay; -1: none yet */

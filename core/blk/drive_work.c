@@ -16,9 +16,13 @@
 static void look_co(void *arg)
 {
 	struct drive *d = arg;
+	struct layers_range range;
 	struct layers now;
 
-	layers_look(d->blk, &now);
+	pthread_mutex_lock(&d->job_lock);
+	range = d->look_at;
+	pthread_mutex_unlock(&d->job_lock);
+	layers_look(d->blk, &range, &now);
 	pthread_mutex_lock(&d->job_lock);
 	d->layers = now;
 	d->layers_ns = loop_now_ns();
@@ -38,13 +42,23 @@ void drive_look_if_wanted(struct drive *d)
 		d->looking = false;
 }
 
-void drive_layers_copy(struct drive *d, uint64_t max_age_ns, struct layers *out)
+static bool same_range(const struct layers_range *a,
+		       const struct layers_range *b)
+{
+	return a->off == b->off && a->len == b->len &&
+	       a->nr_cells == b->nr_cells && a->first == b->first;
+}
+
+void drive_layers_copy(struct drive *d, const struct layers_range *range,
+		       uint64_t max_age_ns, struct layers *out)
 {
 	bool is_old;
 
 	pthread_mutex_lock(&d->job_lock);
 	*out = d->layers;
-	is_old = loop_now_ns() - d->layers_ns > max_age_ns;
+	d->look_at = *range;
+	is_old = loop_now_ns() - d->layers_ns > max_age_ns ||
+		 !same_range(range, &out->range);
 	pthread_mutex_unlock(&d->job_lock);
 	if (is_old &&
 	    !__atomic_exchange_n(&d->look_wanted, 1, __ATOMIC_RELAXED))

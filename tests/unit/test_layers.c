@@ -41,19 +41,22 @@ static uint8_t slow_look(struct blk *b, uint64_t off, uint64_t end)
 	return cell;
 }
 
-static void check_layer(struct chain *c, const struct layer *l, struct blk *b)
+static void check_layer(struct chain *c, const struct layers *look,
+			const struct layer *l, struct blk *b)
 {
 	uint64_t disk = blk_len(c->disk);
-	uint64_t cell = (disk / LAYERS_CELLS + 1 + 511) & ~511ull;
 
 	SHADOW_CHECK(l->len == blk_len(b), "length");
+	SHADOW_CHECK(!strcmp(l->format, blk_format(b)), "%s", l->format);
 	SHADOW_CHECK(!strcmp(l->name, strrchr(blk_name(b), '/') + 1), "%s",
 		     l->name);
-	for (unsigned i = 0; i < LAYERS_CELLS; i++) {
-		uint64_t off = i * cell;
-		uint64_t end = off + cell < disk ? off + cell : disk;
-		uint8_t slow = off < end ? slow_look(b, off, end) : 0;
+	for (unsigned i = 0; i < look->range.nr_cells; i++) {
+		uint64_t off = look->range.off + i * look->cell;
+		uint64_t end = off + look->cell;
 
+		end = end < disk ? end : disk;
+
+		uint8_t slow = off < end ? slow_look(b, off, end) : 0;
 		uint8_t found = l->cells[i], more = slow & ~found;
 
 		/* Zeroes in the middle of data may go unseen, and that a hole
@@ -67,18 +70,50 @@ static void check_layer(struct chain *c, const struct layer *l, struct blk *b)
 	}
 }
 
+/* All of the disk at first, then closer and closer. */
+static struct layers_range some_range(struct bench *t, uint64_t disk, int round)
+{
+	struct layers_range r = {.nr_cells = 60};
+
+	if (round) {
+		r.nr_cells = 1 + bench_rand(t, LAYERS_CELLS);
+		r.off = bench_rand(t, (unsigned)(disk / 512)) * 512ull;
+		r.len = (disk >> round) + 1;
+	}
+	return r;
+}
+
+/* The cells cover the range, and no more than they must. */
+static void check_cells(const struct layers *l, uint64_t disk)
+{
+	uint64_t len = disk - l->range.off, all = l->cell * l->range.nr_cells;
+
+	if (l->range.len && l->range.len < len)
+		len = l->range.len;
+	SHADOW_CHECK(l->cell >= 512 && l->cell % 512 == 0 && all >= len &&
+			     (l->cell == 512 ||
+			      all - len < 512ull * l->range.nr_cells),
+		     "%u cells of %llu for %llu", l->range.nr_cells,
+		     (unsigned long long)l->cell, (unsigned long long)len);
+}
+
 static int look_at_chains(void *arg)
 {
 	struct bench *t = arg;
 
 	for (int round = 0; round < 20; round++) {
+		struct layers_range range;
 		struct layers found;
 		struct chain c;
 
 		chain_create(&c, t, 1 + bench_rand(t, CHAIN_MOST));
-		layers_look(c.disk, &found);
-		SHADOW_CHECK(found.nr == c.nr && found.total == c.nr,
+		range = some_range(t, blk_len(c.disk), round % 6);
+		range.first = round % 6 > 3;
+		layers_look(c.disk, &range, &found);
+		SHADOW_CHECK(found.nr == c.nr - range.first &&
+				     found.total == c.nr,
 			     "%u layers of %u", found.nr, c.nr);
+		check_cells(&found, blk_len(c.disk));
 		SHADOW_CHECK(
 			!found.tables.budget ==
 					!!strcmp(blk_format(c.layer[c.nr - 1]),
@@ -87,8 +122,9 @@ static int look_at_chains(void *arg)
 			"tables: %llu of %llu",
 			(unsigned long long)found.tables.used,
 			(unsigned long long)found.tables.budget);
-		for (unsigned i = 0; i < c.nr; i++)
-			check_layer(&c, &found.layer[i], c.layer[c.nr - 1 - i]);
+		for (unsigned i = 0; i < found.nr; i++)
+			check_layer(&c, &found, &found.layer[i],
+				    c.layer[c.nr - 1 - i - range.first]);
 		SHADOW_CHECK(!blk_unref(c.disk), "close");
 		chain_remove(&c);
 	}
