@@ -434,19 +434,69 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 	out->after[1].event = "power loss";
 	out->after[1].text = "nothing is certain to be there";
 	out->after[1].bad = true;
-	out->nr_layers = 2;
-	out->all_layers = 3;
-	strcpy(out->layers[0].name, "top.qcow2");
-	strcpy(out->layers[0].cells,
-	       "dd..zz..mm..................................................");
-	strcpy(out->layers[1].name, "a-base-with-a-long-name.img");
-	strcpy(out->layers[1].cells, "dddddddddddzzzzzzzzze");
 	out->len = 16 << 20;
 	out->has_medium = out->wce = true;
 	out->reads = 10;
 	out->writes = 20;
 	(void)vm;
 	return 1;
+}
+
+/* What a layer of the pretended disk has at a cluster of 64 KiB. */
+static char pretended(unsigned layer, uint64_t cluster)
+{
+	if (layer == 0)
+		return cluster < 16	  ? 'd'
+		       : cluster < 20	  ? 'z'
+		       : cluster % 7 == 3 ? 'd'
+					  : '.';
+	return cluster < 100   ? 'd'
+	       : cluster < 180 ? 'z'
+	       : cluster < 200 ? 'd'
+			       : ' ';
+}
+
+static char cell_of(unsigned layer, uint64_t from, uint64_t to)
+{
+	char letter = pretended(layer, from >> 16);
+
+	for (uint64_t i = from >> 16; i << 16 < to; i++)
+		if (pretended(layer, i) != letter)
+			return layer && i == 200 ? 'e' : 'm';
+	return letter;
+}
+
+size_t vm_disk_map_copy(struct vm *vm, unsigned disk,
+			const struct vm_disk_range *want,
+			struct vm_disk_map *out)
+{
+	uint64_t disk_len = 16 << 20, len = want->len ? want->len : disk_len;
+
+	(void)vm;
+	(void)disk;
+	memset(out, 0, sizeof(*out));
+	out->range = *want;
+	out->cell = ((len - 1) / want->nr_cells + 512) & ~511ull;
+	out->nr_layers = out->all_layers = 2;
+	strcpy(out->layers[0].name, "top.qcow2");
+	strcpy(out->layers[0].format, "qcow2");
+	strcpy(out->layers[0].filters, "throttle");
+	out->layers[0].len = disk_len;
+	strcpy(out->layers[1].name, "a-base-with-a-long-name.img");
+	strcpy(out->layers[1].format, "raw");
+	out->layers[1].len = 200 << 16;
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned k = 0; k < want->nr_cells; k++) {
+			uint64_t off = want->off + k * out->cell;
+
+			out->layers[i].cells[k] =
+				cell_of(i, off, off + out->cell);
+		}
+	out->tables_budget = 1 << 20;
+	out->tables_used = 192 << 10;
+	out->table_hits = 1234;
+	out->table_misses = 3;
+	return 2;
 }
 
 struct console *vm_console(struct vm *vm)

@@ -75,8 +75,15 @@ const struct action *action_by_name(const struct screen *s, const char *name)
 
 unsigned action_invoke(struct ui *ui, const struct action *a, const char *arg)
 {
+	struct action_prompt prompt = {0};
 	char question[256];
 
+	if (a->prompt && !arg) {
+		if (!a->prompt(ui, &prompt))
+			return EFFECT_DRAW | EFFECT_FAILED;
+		prompt_open(ui, a, prompt.label, prompt.answer);
+		return EFFECT_DRAW;
+	}
 	if (!a->ask)
 		return a->run(ui, arg);
 	if (!a->ask(ui, arg, question, sizeof(question)))

@@ -36,6 +36,10 @@ enum action_arg {
 	ARG_TEXT
 };
 
+struct action_prompt {
+	char label[128], answer[256];
+};
+
 struct action {
 	const char *name;
 	const char *keys; /* "j Down"; NULL: by name only */
@@ -46,6 +50,9 @@ struct action {
 	/* Destructive actions: the question, naming the thing; false (and a
 	 * message) when there is nothing to do it to. */
 	bool (*ask)(struct ui *ui, const char *arg, char *question, size_t len);
+	/* Actions that a key can't tell enough: what to ask for, and a first
+	 * answer; false (and a message) when there is nothing to do it to. */
+	bool (*prompt)(struct ui *ui, struct action_prompt *out);
 	enum action_arg arg;
 };
 
@@ -65,7 +72,8 @@ bool keys_have(const char *keys, const struct key *k);
 /* Action i of those that work on screen s (its own first), NULL past the
  * last. */
 const struct action *action_at(const struct screen *s, int i);
-/* Runs it, asking first when it is destructive. */
+/* Runs it, asking first for an argument that it needs (arg: NULL), and when it
+ * is destructive. */
 unsigned action_invoke(struct ui *ui, const struct action *a, const char *arg);
 
 #endif

@@ -36,6 +36,12 @@ static unsigned run_devices(struct ui *ui, const char *arg)
 	return show(ui, SCREEN_DEVICES);
 }
 
+static unsigned run_disks(struct ui *ui, const char *arg)
+{
+	(void)arg;
+	return show(ui, SCREEN_DISKS);
+}
+
 static unsigned run_memory(struct ui *ui, const char *arg)
 {
 	(void)arg;
@@ -369,11 +375,15 @@ const struct action global_actions[] = {
 	 .keys = "3",
 	 .help = "PCI tree, interrupts and counters",
 	 .run = run_devices},
-	{.name = "memory",
+	{.name = "disks",
 	 .keys = "4",
+	 .help = "where writes are, activity, images",
+	 .run = run_disks},
+	{.name = "memory",
+	 .keys = "5",
 	 .help = "RAM blocks, regions and KVM slots",
 	 .run = run_memory},
-	{.name = "log", .keys = "5", .help = "what happened", .run = run_log},
+	{.name = "log", .keys = "6", .help = "what happened", .run = run_log},
 	{.name = "next-screen",
 	 .keys = "Tab",
 	 .help = "the next screen",

@@ -1,6 +1,6 @@
 /*
  * layer: what lies over a screen and takes its keys: help, palette, filter,
- * confirmation.  At most one is open; Esc closes it.
+ * prompt, confirmation.  At most one is open; Esc closes it.
  *
  * Thread rule: the front end's thread.
  */
@@ -26,7 +26,7 @@ struct layer_state {
 	const struct layer *open; /* NULL: none */
 	struct line line;
 	int sel, top;		     /* help: the chosen row */
-	const struct action *action; /* confirm: what it is about */
+	const struct action *action; /* confirm, prompt: what it is about */
 	char arg[256];
 	bool has_arg, yes;
 	char question[256];
@@ -42,7 +42,7 @@ struct layer {
 	unsigned (*key)(struct ui *ui, const struct key *k);
 };
 
-extern const struct layer layer_help, layer_palette, layer_filter,
+extern const struct layer layer_help, layer_palette, layer_filter, layer_prompt,
 	layer_confirm;
 
 /* Opens a layer with an empty line. */
@@ -61,6 +61,9 @@ void line_draw(struct ui *ui, const char *prompt, const struct line *line);
  * start of what fits; candidates gets the choices when there are several. */
 void palette_complete(struct ui *ui, struct line *line, char *candidates,
 		      size_t len);
+/* Asks for the action's argument; answer: what the line holds at first. */
+void prompt_open(struct ui *ui, const struct action *a, const char *label,
+		 const char *answer);
 /* Asks question before running the action with arg (NULL: none). */
 void confirm_open(struct ui *ui, const struct action *a, const char *arg,
 		  const char *question);

@@ -116,7 +116,7 @@ static unsigned run(struct ui *ui)
 	if (arg)
 		*arg++ = '\0';
 	a = action_by_name(ui_current(ui), line);
-	if (a && a->ask)
+	if (a && (a->ask || a->prompt))
 		return action_invoke(ui, a, arg);
 	return ui_command(ui, ui->layer.line.text);
 }

@@ -480,49 +480,7 @@ static void detail_vcpu(struct sheet *s, const struct vm_vcpu_row *v,
 		before ? before->cpu_ns / 1000 : 0, before);
 }
 
-/* One image: its name, and what it holds. */
-static void layer(struct sheet *s, const char *name, const char *cells)
-{
-	static const struct {
-		char letter;
-		const char *glyph;
-	} glyphs[] = {{'d', "\u2588"}, {'m', "\u2593"}, {'z', "\u2591"},
-		      {'.', "\u00b7"}, {'e', "\u2524"}, {' ', " "}};
-	char text[4 * 64] = "";
-	size_t len = 0;
-
-	for (; *cells && len < sizeof(text) - 4; cells++) {
-		const char *glyph = "?";
-
-		for (size_t i = 0; i < sizeof(glyphs) / sizeof(glyphs[0]); i++)
-			if (glyphs[i].letter == *cells)
-				glyph = glyphs[i].glyph;
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s",
-					glyph);
-	}
-	line(s, ROLE_ACCENT, name, text);
-}
-
-static void map_of(struct sheet *s, const struct vm_disk_row *d)
-{
-	char text[64];
-
-	if (!d->nr_layers)
-		return;
-	line(s, ROLE_DIM, "Images",
-	     "\u2588 data  \u2593 mixed  \u2591 zeroes  \u00b7 see below  "
-	     "\u2524 ends");
-	for (unsigned i = 0; i < d->nr_layers; i++)
-		layer(s, d->layers[i].name, d->layers[i].cells);
-	if (d->all_layers > d->nr_layers) {
-		snprintf(text, sizeof(text), "and %u images below",
-			 d->all_layers - d->nr_layers);
-		line(s, ROLE_DIM, "", text);
-	}
-}
-
-static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
-			const struct vm_disk_row *before)
+static void detail_disk(struct sheet *s, const struct vm_disk_row *d)
 {
 	char text[96], size[32];
 
@@ -531,51 +489,8 @@ static void detail_disk(struct sheet *s, const struct vm_disk_row *d,
 	snprintf(text, sizeof(text), "%s, %s%s", size, d->bus,
 		 d->readonly ? ", read-only" : "");
 	line(s, ROLE_TEXT, "Size", text);
-	snprintf(text, sizeof(text), "%s, guest write cache %s", d->cache,
-		 d->wce ? "on" : "off");
-	line(s, strcmp(d->cache, "unsafe") ? ROLE_TEXT : ROLE_BAD, "Cache",
-	     text);
-	line(s, ROLE_TEXT, "AIO", d->aio);
-	for (int i = 0; i < 4 && !d->readonly && d->after[i].event; i++) {
-		snprintf(text, sizeof(text), "%s: %s", d->after[i].event,
-			 d->after[i].text);
-		line(s, d->after[i].bad ? ROLE_BAD : ROLE_TEXT,
-		     i ? "" : "After a", text);
-	}
-	if (*d->job) {
-		snprintf(text, sizeof(text), "%s, %s", d->job, d->job_state);
-		line(s, strcmp(d->job_state, "failed") ? ROLE_TEXT : ROLE_BAD,
-		     "Job", text);
-		counter(s, "job: bytes done", d->job_done,
-			before ? before->job_done : 0, before);
-		counter(s, "job: bytes in all", d->job_total, d->job_total,
-			false);
-		if (*d->job_text)
-			line(s, ROLE_TEXT, "Job", d->job_text);
-	}
-	if (d->tables_budget) {
-		char used[32];
-
-		text_size(d->tables_used, used, sizeof(used));
-		text_size(d->tables_budget, size, sizeof(size));
-		snprintf(text, sizeof(text), "%s in memory of at most %s", used,
-			 size);
-		line(s, ROLE_TEXT, "Tables", text);
-		counter(s, "tables found there", d->table_hits,
-			before ? before->table_hits : 0, before);
-		counter(s, "tables read", d->table_misses,
-			before ? before->table_misses : 0, before);
-	}
-	map_of(s, d);
-	counter(s, "reads", d->reads, before ? before->reads : 0, before);
-	counter(s, "writes", d->writes, before ? before->writes : 0, before);
-	counter(s, "flushes", d->flushes, before ? before->flushes : 0, before);
-	counter(s, "bytes read", d->read_bytes, before ? before->read_bytes : 0,
-		before);
-	counter(s, "bytes written", d->write_bytes,
-		before ? before->write_bytes : 0, before);
-	counter(s, "errors", d->errors, before ? before->errors : 0, before);
-	counter(s, "in flight", d->in_flight, d->in_flight, false);
+	line(s, ROLE_ACCENT, "More",
+	     "on Disks: where its writes are, what it does, its images");
 }
 
 static void detail(struct sheet *s, const struct devices_view *dv,
@@ -587,8 +502,7 @@ static void detail(struct sheet *s, const struct devices_view *dv,
 		detail_vcpu(s, &dv->now.vcpus[it->index],
 			    same ? &dv->before.vcpus[it->index] : NULL);
 	else if (it->kind == ITEM_DISK)
-		detail_disk(s, &dv->now.disks[it->index],
-			    same ? &dv->before.disks[it->index] : NULL);
+		detail_disk(s, &dv->now.disks[it->index]);
 	else
 		detail_device(s, &dv->now.devices[it->index],
 			      same ? &dv->before.devices[it->index] : NULL);

@@ -13,11 +13,12 @@ enum {
 	SCREEN_MACHINES,
 	SCREEN_CONSOLE,
 	SCREEN_DEVICES,
+	SCREEN_DISKS,
 	SCREEN_MEMORY,
 	SCREEN_LOG,
 };
 
 extern const struct screen screen_machines, screen_console, screen_devices,
-	screen_memory, screen_log;
+	screen_disks, screen_memory, screen_log;
 
 #endif

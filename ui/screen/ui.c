@@ -16,7 +16,7 @@
 
 static const struct screen *const screens[UI_NR_SCREENS] = {
 	&screen_machines, &screen_console, &screen_devices,
-	&screen_memory,	  &screen_log,
+	&screen_disks,	  &screen_memory,  &screen_log,
 };
 
 const struct screen *ui_screen(int i)
@@ -245,13 +245,16 @@ static void draw_machine_name(struct ui *ui, int from)
 		return;
 	if (ui->current == SCREEN_CONSOLE)
 		console_label(ui, label, sizeof(label));
-	if (from + text_width(m->id) + text_width(label) + 14 > c->cols)
+	snprintf(text, sizeof(text), "%s %s %s", m->id, machine_state_text(m),
+		 label);
+	if (!label[0] || from + text_width(text) + 2 > c->cols) {
 		label[0] = '\0';
-	snprintf(text, sizeof(text), "%s %s%s%s", m->id, machine_state_text(m),
-		 label[0] ? "  " : "", label);
+		snprintf(text, sizeof(text), "%s %s", m->id,
+			 machine_state_text(m));
+	}
 	width = text_width(text);
 	col = c->cols - width - 1;
-	if (col < from + 2)
+	if (col <= from)
 		return;
 	col += canvas_text(c, 0, col, width, ROLE_TAB, m->id) + 1;
 	role = state_role(m);
@@ -264,28 +267,36 @@ static void draw_machine_name(struct ui *ui, int from)
 		     ROLE_TAB, label);
 }
 
-/* Narrow terminals show the current screen's title only. */
+/* Draws a screen's title, with its number; returns the columns used. */
+static int draw_tab(struct ui *ui, int i, int col, bool wide)
+{
+	struct canvas *c = &ui->canvas;
+	bool on = i == ui->current;
+	enum role role = on ? ROLE_TAB_ON : ROLE_TAB;
+
+	if (wide || on)
+		return canvas_printf(c, 0, col, c->cols - col, role, " %d %s ",
+				     i + 1, screens[i]->title);
+	return canvas_printf(c, 0, col, c->cols - col, role, " %d ", i + 1);
+}
+
+/* Narrow terminals show the current screen's title only; on most, titles share
+ * a blank. */
 static void draw_bar(struct ui *ui)
 {
 	struct canvas *c = &ui->canvas;
+	int col = 0, shared = c->cols < 100, width;
 	bool wide = c->cols >= 60;
-	int col = 0, from;
 
 	canvas_fill(c, (struct rect){0, 0, 1, c->cols}, ROLE_BAR);
 	if (c->cols >= 100)
 		col = canvas_text(c, 0, 0, c->cols, ROLE_BAR, " Binnacle ");
 	for (int i = 0; i < UI_NR_SCREENS; i++) {
-		bool on = i == ui->current;
-		enum role role = on ? ROLE_TAB_ON : ROLE_TAB;
-
-		from = col;
-		col += wide || on ? canvas_printf(c, 0, col, c->cols - col,
-						  role, " %d %s ", i + 1,
-						  screens[i]->title)
-				  : canvas_printf(c, 0, col, c->cols - col,
-						  role, " %d ", i + 1);
-		ui->tabs[i] = (struct rect){0, from, 1, col - from};
+		width = draw_tab(ui, i, col, wide);
+		ui->tabs[i] = (struct rect){0, col, 1, width};
+		col += width - shared;
 	}
+	draw_tab(ui, ui->current, ui->tabs[ui->current].col, wide);
 	draw_machine_name(ui, col);
 }
 

@@ -21,7 +21,7 @@
 struct log;
 
 #define UI_MAX_PANELS  4
-#define UI_NR_SCREENS  5
+#define UI_NR_SCREENS  6
 #define UI_MIN_ROWS    12
 #define UI_MIN_COLS    40
 #define UI_MESSAGE_LEN 320
