@@ -11,6 +11,8 @@ extern const struct device_class fw_cfg_class;
 extern const struct device_class vga_class, option_rom_class;
 extern const struct device_class ahci_class, ata_disk_class, atapi_cdrom_class;
 extern const struct device_class virtio_blk_class, virtio_rng_class;
+extern const struct device_class virtio_scsi_class;
+extern const struct device_class scsi_disk_class, scsi_cdrom_class;
 extern const struct device_class virtio_keyboard_class, virtio_tablet_class;
 extern const struct device_class ahci_class, ata_disk_class, atapi_cdrom_class;
 
@@ -29,6 +31,9 @@ static const struct device_class *const classes[] = {
 	&ata_disk_class,	/* disk behind it */
 	&atapi_cdrom_class,	/* CD-ROM drive behind it */
 	&virtio_blk_class,	/* disk */
+	&virtio_scsi_class,	/* SCSI controller */
+	&scsi_disk_class,	/* disk behind it */
+	&scsi_cdrom_class,	/* CD-ROM drive behind it */
 	&virtio_rng_class,	/* entropy */
 	&virtio_keyboard_class, /* keyboard */
 	&virtio_tablet_class,	/* absolute pointer */

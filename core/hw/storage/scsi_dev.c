@@ -1,0 +1,127 @@
+/* The classes of units behind a SCSI controller. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "core/error.h"
+#include "core/hw/storage/scsi.h"
+#include "core/hw/virtio/virtio_scsi.h"
+#include "core/migration/state.h"
+
+static struct scsi_unit *unit_of(struct device *dev)
+{
+	return (struct scsi_unit *)(void *)dev;
+}
+
+static int create(struct scsi_unit *u, const struct device_args *args,
+		  bool is_cdrom, struct error *e)
+{
+	struct drive_caps caps = {
+		.device = u->dev.cls->name,
+		.wce = DRIVE_WCE_NEGOTIABLE,
+		.flush = true,
+		.fua = !is_cdrom,
+		.discard = !is_cdrom,
+		.write_zeroes = !is_cdrom,
+	};
+	int r;
+
+	if (!args->drive || !args->io || !args->parent)
+		return error_set(e, -EINVAL,
+				 "a SCSI unit needs a drive and a controller");
+	if (is_cdrom && !drive_readonly(args->drive))
+		return error_set(e, -EINVAL, "a CD-ROM must be read-only");
+	r = drive_attach(args->drive, &caps, e);
+	if (r)
+		return r;
+	u->drive = args->drive;
+	u->io = args->io;
+	u->target = args->unit;
+	u->is_cdrom = is_cdrom;
+	u->block_len = is_cdrom ? 2048 : DRIVE_SECTOR;
+	u->wce_default = drive_wce(u->drive);
+	u->medium_changes = drive_medium_changes(u->drive);
+	u->len = drive_len(u->drive);
+	scsi_power_on(u);
+	return virtio_scsi_attach(args->parent, u, e);
+}
+
+static int disk_create(struct device *dev, const struct device_args *args,
+		       struct error *e)
+{
+	return create(unit_of(dev), args, false, e);
+}
+
+static int cdrom_create(struct device *dev, const struct device_args *args,
+			struct error *e)
+{
+	return create(unit_of(dev), args, true, e);
+}
+
+static void quiesce(struct device *dev)
+{
+	drive_drain(unit_of(dev)->drive);
+}
+
+static void destroy(struct device *dev)
+{
+	quiesce(dev);
+	virtio_scsi_detach(unit_of(dev));
+}
+
+static void reset(struct device *dev)
+{
+	quiesce(dev);
+	scsi_power_on(unit_of(dev));
+}
+
+static const struct state_field fields[] = {
+	STATE_FIELD(struct scsi_unit, wce),
+	STATE_FIELD(struct scsi_unit, attention),
+	STATE_FIELD(struct scsi_unit, is_stopped),
+	STATE_FIELD(struct scsi_unit, is_locked),
+	STATE_FIELD(struct scsi_unit, event_new_medium),
+};
+
+static int check(void *obj, int version, struct error *e)
+{
+	struct scsi_unit *u = obj;
+
+	(void)version;
+	if (!(u->attention & ~SCSI_ATTENTION_ALL))
+		return 0;
+	return error_set(e, -EINVAL, "'%s': no such unit attention: 0x%x",
+			 u->dev.name, u->attention);
+}
+
+static const struct state_desc state = {
+	.name = "scsi",
+	.version = 1,
+	.oldest = 1,
+	.fields = fields,
+	.nr_fields = sizeof(fields) / sizeof(fields[0]),
+	.check = check,
+};
+
+const struct device_class scsi_disk_class = {
+	.name = "scsi-disk",
+	.summary = "SCSI disk",
+	.bus = DEVICE_ON_CONTROLLER,
+	.size = sizeof(struct scsi_unit),
+	.create = disk_create,
+	.destroy = destroy,
+	.reset = reset,
+	.quiesce = quiesce,
+	.state = &state,
+};
+
+const struct device_class scsi_cdrom_class = {
+	.name = "scsi-cdrom",
+	.summary = "SCSI CD-ROM drive",
+	.bus = DEVICE_ON_CONTROLLER,
+	.size = sizeof(struct scsi_unit),
+	.create = cdrom_create,
+	.destroy = destroy,
+	.reset = reset,
+	.quiesce = quiesce,
+	.state = &state,
+};

@@ -1,0 +1,84 @@
+/*
+ * scsi_int: what the files of the SCSI target share: answers, and the tables of
+ * commands.
+ *
+ * Thread rule: as scsi.h.
+ */
+#ifndef CORE_HW_STORAGE_SCSI_INT_H
+#define CORE_HW_STORAGE_SCSI_INT_H
+
+#include "core/hw/storage/scsi.h"
+#include "core/hw/storage/scsi_bytes.h"
+
+#define SCSI_NOT_READY	     0x02
+#define SCSI_MEDIUM_ERROR    0x03
+#define SCSI_HARDWARE_ERROR  0x04
+#define SCSI_ILLEGAL_REQUEST 0x05
+#define SCSI_UNIT_ATTENTION  0x06
+#define SCSI_DATA_PROTECT    0x07
+#define SCSI_MISCOMPARE	     0x0e
+
+/* Largest transfer, and largest range of WRITE SAME and of one UNMAP, bytes. */
+#define SCSI_MAX_TRANSFER (32u << 20)
+#define SCSI_MAX_RANGE	  (1u << 30)
+#define SCSI_MAX_UNMAPS	  (SCSI_BOUNCE / 16)
+
+typedef enum scsi_result scsi_start_fn(struct scsi_unit *u, struct scsi_cmd *c);
+
+enum scsi_row_flags {
+	SCSI_ANY_TIME = 1, /* also with something left to tell */
+	SCSI_MEDIUM = 2,   /* needs a medium that turns */
+	SCSI_WRITES = 4
+};
+
+struct scsi_row {
+	uint8_t code;
+	unsigned flags;
+	scsi_start_fn *start;
+};
+
+/* The commands of a disk and of a CD-ROM drive. */
+extern const struct scsi_row scsi_disk_rows[], scsi_cdrom_rows[];
+extern const unsigned scsi_nr_disk_rows, scsi_nr_cdrom_rows;
+
+/* ---- ends of a command ---- */
+
+/* GOOD. */
+enum scsi_result scsi_good(struct scsi_cmd *c);
+/* CHECK CONDITION; code is the additional sense code and its qualifier. */
+enum scsi_result scsi_check(struct scsi_cmd *c, uint8_t key, unsigned code);
+/* INVALID FIELD IN CDB, INVALID FIELD IN PARAMETER LIST. */
+enum scsi_result scsi_bad_field(struct scsi_cmd *c);
+enum scsi_result scsi_bad_parameter(struct scsi_cmd *c);
+/* GOOD with an answer, cut to what the guest allocated. */
+enum scsi_result scsi_reply(struct scsi_cmd *c, const void *buf, uint64_t len,
+			    uint64_t allocated);
+/* What the host's error is called to a guest that read or wrote. */
+enum scsi_result scsi_io_error(struct scsi_cmd *c, int res, bool write);
+/* The buffers are too short for what the command moves. */
+enum scsi_result scsi_overrun(struct scsi_cmd *c);
+
+/* ---- between commands ---- */
+
+/* Blocks of the medium; 0: none there. */
+uint64_t scsi_nr_blocks(const struct scsi_unit *u);
+/* Makes c->req a request of the unit's drive, with next for its end. */
+enum scsi_result scsi_submit(struct scsi_unit *u, struct scsi_cmd *c,
+			     enum drive_op op, uint64_t off, uint64_t len,
+			     enum scsi_result (*next)(struct scsi_unit *,
+						      struct scsi_cmd *, int));
+/* A flush, then GOOD. */
+enum scsi_result scsi_submit_flush(struct scsi_unit *u, struct scsi_cmd *c);
+/* Lets the unit see a medium that was changed, a disk that was resized. */
+void scsi_look(struct scsi_unit *u);
+/* Takes the most important thing left to tell; key 0: there is none. */
+struct scsi_sense scsi_take_attention(struct scsi_unit *u);
+
+/* Commands of both kinds, each in the file that its name says. */
+scsi_start_fn scsi_inquiry;
+scsi_start_fn scsi_mode_sense, scsi_mode_select;
+scsi_start_fn scsi_request_sense, scsi_report_luns, scsi_test_unit_ready;
+scsi_start_fn scsi_start_stop, scsi_prevent;
+scsi_start_fn scsi_read, scsi_verify, scsi_sync_cache, scsi_read_capacity10;
+
+#endif
