@@ -103,6 +103,17 @@ enum scsi_result scsi_submit(struct scsi_unit *u, struct scsi_cmd *c,
 	return SCSI_SUBMIT;
 }
 
+enum scsi_result scsi_submit_in(
+	struct scsi_unit *u, struct scsi_cmd *c, uint64_t off, uint64_t len,
+	enum scsi_result (*next)(struct scsi_unit *, struct scsi_cmd *, int))
+{
+	iov_drop_back(c->in, &c->nr_in, c->in_len - len);
+	c->req.iov = c->in;
+	c->req.nr_iov = c->nr_in;
+	c->stored = len;
+	return scsi_submit(u, c, DRIVE_READ, off, len, next);
+}
+
 static enum scsi_result flush_done(struct scsi_unit *u, struct scsi_cmd *c,
 				   int res)
 {
@@ -117,16 +128,10 @@ enum scsi_result scsi_submit_flush(struct scsi_unit *u, struct scsi_cmd *c)
 
 void scsi_look(struct scsi_unit *u)
 {
-	unsigned changes = drive_medium_changes(u->drive);
 	uint64_t len = drive_len(u->drive);
 
-	if (u->is_cdrom && changes != u->medium_changes) {
-		u->attention |= SCSI_ATTENTION_MEDIUM;
-		u->event_new_medium = true;
-	} else if (!u->is_cdrom && len != u->len) {
+	if (!u->is_cdrom && len != u->len)
 		u->attention |= SCSI_ATTENTION_CAPACITY;
-	}
-	u->medium_changes = changes;
 	u->len = len;
 }
 
@@ -137,8 +142,8 @@ struct scsi_sense scsi_take_attention(struct scsi_unit *u)
 	} rows[] = {
 		{SCSI_ATTENTION_POWER_ON, 0x29, 0x01},
 		{SCSI_ATTENTION_RESET, 0x29, 0x03},
-		{SCSI_ATTENTION_MEDIUM, 0x28, 0x00},
 		{SCSI_ATTENTION_CAPACITY, 0x2a, 0x09},
+		{SCSI_ATTENTION_MODE, 0x2a, 0x01},
 	};
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -154,14 +159,16 @@ struct scsi_sense scsi_take_attention(struct scsi_unit *u)
 void scsi_reset(struct scsi_unit *u)
 {
 	u->wce = u->wce && u->wce_default;
-	u->is_stopped = u->is_locked = false;
+	u->is_stopped = false;
+	mmc_reset(&u->mmc);
 	u->attention |= SCSI_ATTENTION_RESET;
 }
 
 void scsi_power_on(struct scsi_unit *u)
 {
 	u->wce = u->wce_default;
-	u->is_stopped = u->is_locked = u->event_new_medium = false;
+	u->is_stopped = false;
+	mmc_reset(&u->mmc);
 	u->attention = SCSI_ATTENTION_POWER_ON;
 }
 
@@ -212,16 +219,6 @@ enum scsi_result scsi_report_luns(struct scsi_unit *u, struct scsi_cmd *c)
 	return report_luns(c);
 }
 
-static enum scsi_result eject_done(struct scsi_unit *u, struct scsi_cmd *c,
-				   int res)
-{
-	if (res)
-		return scsi_check(c, SCSI_NOT_READY, 0x5300);
-	/* The guest asked for it: no news to it. */
-	u->medium_changes = drive_medium_changes(u->drive);
-	return scsi_good(c);
-}
-
 static enum scsi_result stop_done(struct scsi_unit *u, struct scsi_cmd *c,
 				  int res)
 {
@@ -233,17 +230,11 @@ static enum scsi_result stop_done(struct scsi_unit *u, struct scsi_cmd *c,
 
 enum scsi_result scsi_start_stop(struct scsi_unit *u, struct scsi_cmd *c)
 {
-	bool load_eject = c->cdb[4] & 2, start = c->cdb[4] & 1;
+	bool start = c->cdb[4] & 1;
 
 	if (c->cdb[4] >> 4) /* a power condition; all are alike here */
 		return scsi_good(c);
-	if (u->is_cdrom && load_eject && !start) {
-		if (u->is_locked)
-			return scsi_check(c, SCSI_ILLEGAL_REQUEST, 0x5302);
-		c->next = eject_done;
-		return SCSI_EJECT;
-	}
-	if (u->is_cdrom || start) {
+	if (start) {
 		u->is_stopped = false;
 		return scsi_good(c);
 	}
@@ -252,7 +243,7 @@ enum scsi_result scsi_start_stop(struct scsi_unit *u, struct scsi_cmd *c)
 
 enum scsi_result scsi_prevent(struct scsi_unit *u, struct scsi_cmd *c)
 {
-	u->is_locked = c->cdb[4] & 1;
+	(void)u; /* nothing can be taken out */
 	return scsi_good(c);
 }
 
@@ -302,10 +293,12 @@ enum scsi_result scsi_start(struct scsi_unit *u, struct scsi_cmd *c)
 		c->sense = scsi_take_attention(u);
 		return SCSI_DONE;
 	}
-	if (!row)
+	if (!row && !u->is_cdrom)
 		return scsi_check(c, SCSI_ILLEGAL_REQUEST, 0x2000);
 	if (wants_aca(c->cdb))
 		return scsi_bad_field(c);
+	if (!row)
+		return scsi_cdrom_start(u, c);
 	if ((row->flags & SCSI_MEDIUM) && !drive_has_medium(u->drive))
 		return scsi_check(c, SCSI_NOT_READY, 0x3a00);
 	if ((row->flags & SCSI_MEDIUM) && u->is_stopped)

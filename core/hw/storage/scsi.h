@@ -25,6 +25,7 @@
 
 #include "core/blk/drive.h"
 #include "core/device.h"
+#include "core/hw/storage/mmc.h"
 
 #define SCSI_CDB_MAX   32
 #define SCSI_SENSE_LEN 18
@@ -45,8 +46,8 @@ enum scsi_result {
 enum scsi_attention {
 	SCSI_ATTENTION_POWER_ON = 1,
 	SCSI_ATTENTION_RESET = 2,
-	SCSI_ATTENTION_MEDIUM = 4,
-	SCSI_ATTENTION_CAPACITY = 8,
+	SCSI_ATTENTION_CAPACITY = 4,
+	SCSI_ATTENTION_MODE = 8, /* somebody else changed a mode page */
 	SCSI_ATTENTION_ALL = 15
 };
 
@@ -89,13 +90,10 @@ struct scsi_unit {
 	/* What the guest chose; the transport tells the drive before it
 	 * submits the next request. */
 	bool wce, wce_default;
-	uint8_t attention;     /* enum scsi_attention */
-	bool is_stopped;       /* START STOP UNIT */
-	bool is_locked;	       /* PREVENT ALLOW MEDIUM REMOVAL */
-	bool event_new_medium; /* for GET EVENT STATUS NOTIFICATION */
-	/* Of the drive, as last looked at. */
-	unsigned medium_changes;
-	uint64_t len;
+	uint8_t attention; /* enum scsi_attention */
+	bool is_stopped;   /* START STOP UNIT */
+	uint64_t len;	   /* of the drive, as last looked at */
+	struct mmc mmc;	   /* of a CD-ROM drive */
 };
 
 /* Begins a command whose cdb and buffers are set. */

@@ -64,11 +64,7 @@ static enum scsi_result submit_read(struct scsi_unit *u, struct scsi_cmd *c,
 {
 	if (res)
 		return scsi_io_error(c, res, true);
-	iov_drop_back(c->in, &c->nr_in, c->in_len - c->left);
-	c->req.iov = c->in;
-	c->req.nr_iov = c->nr_in;
-	c->stored = c->left;
-	return scsi_submit(u, c, DRIVE_READ, c->off, c->left, transfer_done);
+	return scsi_submit_in(u, c, c->off, c->left, transfer_done);
 }
 
 /* What READ and WRITE refuse alike; SCSI_SUBMIT: nothing. */
@@ -90,7 +86,7 @@ static enum scsi_result check_transfer(const struct scsi_unit *u,
 	return x.nr ? SCSI_SUBMIT : scsi_good(c);
 }
 
-enum scsi_result scsi_read(struct scsi_unit *u, struct scsi_cmd *c)
+static enum scsi_result do_read(struct scsi_unit *u, struct scsi_cmd *c)
 {
 	enum scsi_result r = check_transfer(u, c, c->in_len);
 
@@ -130,7 +126,7 @@ static enum scsi_result do_write(struct scsi_unit *u, struct scsi_cmd *c)
  * they are alike. */
 static bool differs(const struct scsi_unit *u, struct scsi_cmd *c, uint64_t len)
 {
-	uint8_t block[2048];
+	uint8_t block[DRIVE_SECTOR];
 
 	for (uint64_t at = 0; at < len; at += u->block_len) {
 		iov_read(c->out, c->nr_out, c->is_single ? 0 : c->checked + at,
@@ -220,7 +216,7 @@ static enum scsi_result read_start(struct scsi_unit *u, struct scsi_cmd *c,
 	return read_step(c);
 }
 
-enum scsi_result scsi_verify(struct scsi_unit *u, struct scsi_cmd *c)
+static enum scsi_result do_verify(struct scsi_unit *u, struct scsi_cmd *c)
 {
 	unsigned compare = (c->cdb[1] >> 1) & 3;
 	struct extent x = decode(c->cdb);
@@ -270,7 +266,7 @@ static enum scsi_result do_write_and_verify(struct scsi_unit *u,
 
 /* ---- SYNCHRONIZE CACHE ---- */
 
-enum scsi_result scsi_sync_cache(struct scsi_unit *u, struct scsi_cmd *c)
+static enum scsi_result do_sync_cache(struct scsi_unit *u, struct scsi_cmd *c)
 {
 	struct extent x = decode(c->cdb);
 
@@ -427,7 +423,8 @@ static enum scsi_result do_write_same(struct scsi_unit *u, struct scsi_cmd *c)
 
 /* ---- READ CAPACITY ---- */
 
-enum scsi_result scsi_read_capacity10(struct scsi_unit *u, struct scsi_cmd *c)
+static enum scsi_result do_read_capacity10(struct scsi_unit *u,
+					   struct scsi_cmd *c)
 {
 	uint64_t nr = scsi_nr_blocks(u), last = nr ? nr - 1 : 0;
 	uint8_t out[8];
@@ -460,35 +457,35 @@ static enum scsi_result do_service_action_in(struct scsi_unit *u,
 const struct scsi_row scsi_disk_rows[] = {
 	{0x00, SCSI_MEDIUM, scsi_test_unit_ready},
 	{0x03, SCSI_ANY_TIME, scsi_request_sense},
-	{0x08, READS, scsi_read},
+	{0x08, READS, do_read},
 	{0x0a, WRITES, do_write},
 	{0x12, SCSI_ANY_TIME, scsi_inquiry},
 	{0x15, 0, scsi_mode_select},
 	{0x1a, 0, scsi_mode_sense},
 	{0x1b, 0, scsi_start_stop},
 	{0x1e, 0, scsi_prevent},
-	{0x25, 0, scsi_read_capacity10},
-	{0x28, READS, scsi_read},
+	{0x25, 0, do_read_capacity10},
+	{0x28, READS, do_read},
 	{0x2a, WRITES, do_write},
 	{0x2e, WRITES, do_write_and_verify},
-	{0x2f, READS, scsi_verify},
-	{0x35, READS, scsi_sync_cache},
+	{0x2f, READS, do_verify},
+	{0x35, READS, do_sync_cache},
 	{0x41, WRITES, do_write_same},
 	{0x42, WRITES, do_unmap},
 	{0x55, 0, scsi_mode_select},
 	{0x5a, 0, scsi_mode_sense},
-	{0x88, READS, scsi_read},
+	{0x88, READS, do_read},
 	{0x8a, WRITES, do_write},
 	{0x8e, WRITES, do_write_and_verify},
-	{0x8f, READS, scsi_verify},
-	{0x91, READS, scsi_sync_cache},
+	{0x8f, READS, do_verify},
+	{0x91, READS, do_sync_cache},
 	{0x93, WRITES, do_write_same},
 	{0x9e, 0, do_service_action_in},
 	{0xa0, SCSI_ANY_TIME, scsi_report_luns},
-	{0xa8, READS, scsi_read},
+	{0xa8, READS, do_read},
 	{0xaa, WRITES, do_write},
 	{0xae, WRITES, do_write_and_verify},
-	{0xaf, READS, scsi_verify},
+	{0xaf, READS, do_verify},
 };
 
 const unsigned scsi_nr_disk_rows =

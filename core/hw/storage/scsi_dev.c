@@ -39,8 +39,8 @@ static int create(struct scsi_unit *u, const struct device_args *args,
 	u->is_cdrom = is_cdrom;
 	u->block_len = is_cdrom ? 2048 : DRIVE_SECTOR;
 	u->wce_default = drive_wce(u->drive);
-	u->medium_changes = drive_medium_changes(u->drive);
 	u->len = drive_len(u->drive);
+	mmc_init(&u->mmc, u->drive);
 	scsi_power_on(u);
 	return virtio_scsi_attach(args->parent, u, e);
 }
@@ -78,8 +78,7 @@ static const struct state_field fields[] = {
 	STATE_FIELD(struct scsi_unit, wce),
 	STATE_FIELD(struct scsi_unit, attention),
 	STATE_FIELD(struct scsi_unit, is_stopped),
-	STATE_FIELD(struct scsi_unit, is_locked),
-	STATE_FIELD(struct scsi_unit, event_new_medium),
+	STATE_STRUCTS(struct scsi_unit, mmc, 1, &mmc_state),
 };
 
 static int check(void *obj, int version, struct error *e)

@@ -37,7 +37,7 @@ struct scsi_row {
 	scsi_start_fn *start;
 };
 
-/* The commands of a disk and of a CD-ROM drive. */
+/* The commands of a disk, and of a CD-ROM drive those that any unit has. */
 extern const struct scsi_row scsi_disk_rows[], scsi_cdrom_rows[];
 extern const unsigned scsi_nr_disk_rows, scsi_nr_cdrom_rows;
 
@@ -67,18 +67,22 @@ enum scsi_result scsi_submit(struct scsi_unit *u, struct scsi_cmd *c,
 			     enum drive_op op, uint64_t off, uint64_t len,
 			     enum scsi_result (*next)(struct scsi_unit *,
 						      struct scsi_cmd *, int));
+/* Makes it a read into the guest's buffers, which are long enough. */
+enum scsi_result scsi_submit_in(
+	struct scsi_unit *u, struct scsi_cmd *c, uint64_t off, uint64_t len,
+	enum scsi_result (*next)(struct scsi_unit *, struct scsi_cmd *, int));
 /* A flush, then GOOD. */
 enum scsi_result scsi_submit_flush(struct scsi_unit *u, struct scsi_cmd *c);
-/* Lets the unit see a medium that was changed, a disk that was resized. */
+/* Lets the unit see that its disk was resized. */
 void scsi_look(struct scsi_unit *u);
 /* Takes the most important thing left to tell; key 0: there is none. */
 struct scsi_sense scsi_take_attention(struct scsi_unit *u);
 
-/* Commands of both kinds, each in the file that its name says. */
-scsi_start_fn scsi_inquiry;
-scsi_start_fn scsi_mode_sense, scsi_mode_select;
-scsi_start_fn scsi_request_sense, scsi_report_luns, scsi_test_unit_ready;
+/* Commands, each in the file that its name says. */
+scsi_start_fn scsi_inquiry, scsi_mode_sense, scsi_mode_select;
+scsi_start_fn scsi_test_unit_ready, scsi_request_sense, scsi_report_luns;
 scsi_start_fn scsi_start_stop, scsi_prevent;
-scsi_start_fn scsi_read, scsi_verify, scsi_sync_cache, scsi_read_capacity10;
+/* Any command of a CD-ROM drive. */
+scsi_start_fn scsi_cdrom_start;
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * Mode pages: SPC-4, 6.11 and 7.5; SBC-3, 6.5.
+ * Mode pages of a disk: SPC-4, 6.11 and 7.5; SBC-3, 6.5.
  *
  * The one thing that a guest may change is the write cache (WCE).
  */
@@ -7,16 +7,14 @@
 
 #include "core/hw/iov.h"
 #include "core/hw/storage/scsi_int.h"
-#include "core/hw/storage/scsi_mmc.h"
 
-#define PAGE_ERRORS	  0x01
-#define PAGE_CACHING	  0x08
-#define PAGE_CONTROL	  0x0a
-#define PAGE_CAPABILITIES 0x2a
-#define PAGE_ALL	  0x3f
-#define PAGE_MAX	  32
-#define LIST_MAX	  256
-#define WCE		  0x04
+#define PAGE_ERRORS  0x01
+#define PAGE_CACHING 0x08
+#define PAGE_CONTROL 0x0a
+#define PAGE_ALL     0x3f
+#define PAGE_MAX     32
+#define LIST_MAX     256
+#define WCE	     0x04
 
 enum page_control { CURRENT, CHANGEABLE, DEFAULT, SAVED };
 
@@ -55,41 +53,24 @@ static unsigned page_control(const struct scsi_unit *u, enum page_control pc,
 	return 12;
 }
 
-static unsigned page_capabilities(const struct scsi_unit *u,
-				  enum page_control pc, uint8_t *p)
-{
-	if (pc != CHANGEABLE)
-		return scsi_mmc_capabilities(u->is_locked, p);
-	scsi_mmc_capabilities(false, p);
-	memset(p + 2, 0, SCSI_MMC_CAPABILITIES_LEN - 2);
-	return SCSI_MMC_CAPABILITIES_LEN;
-}
-
 static const struct page {
 	uint8_t code;
-	bool disk, cdrom;
 	unsigned (*fill)(const struct scsi_unit *u, enum page_control pc,
 			 uint8_t *p);
 } pages[] = {
-	{PAGE_ERRORS, true, true, page_errors},
-	{PAGE_CACHING, true, false, page_caching},
-	{PAGE_CONTROL, true, true, page_control},
-	{PAGE_CAPABILITIES, false, true, page_capabilities},
+	{PAGE_ERRORS, page_errors},
+	{PAGE_CACHING, page_caching},
+	{PAGE_CONTROL, page_control},
 };
 
 #define NR_PAGES (sizeof(pages) / sizeof(pages[0]))
-
-static bool has_page(const struct scsi_unit *u, const struct page *p)
-{
-	return u->is_cdrom ? p->cdrom : p->disk;
-}
 
 /* ---- MODE SENSE ---- */
 
 static uint8_t device_specific(const struct scsi_unit *u)
 {
 	/* Write protected; knows DPO and FUA. */
-	return u->is_cdrom ? 0 : 0x10 | (drive_readonly(u->drive) ? 0x80 : 0);
+	return 0x10 | (drive_readonly(u->drive) ? 0x80 : 0);
 }
 
 static unsigned put_block_descriptor(const struct scsi_unit *u, uint8_t *p,
@@ -117,8 +98,7 @@ static unsigned put_pages(const struct scsi_unit *u, uint8_t *p,
 	if (cdb[3] && !(code == PAGE_ALL && cdb[3] == 0xff))
 		return 0;
 	for (unsigned i = 0; i < NR_PAGES; i++)
-		if (has_page(u, &pages[i]) &&
-		    (code == PAGE_ALL || code == pages[i].code))
+		if (code == PAGE_ALL || code == pages[i].code)
 			len += pages[i].fill(u, pc, p + len);
 	return len;
 }
@@ -131,7 +111,7 @@ enum scsi_result scsi_mode_sense(struct scsi_unit *u, struct scsi_cmd *c)
 
 	if (c->cdb[2] >> 6 == SAVED)
 		return scsi_check(c, SCSI_ILLEGAL_REQUEST, 0x3900);
-	if (!no_block && !u->is_cdrom)
+	if (!no_block)
 		block = put_block_descriptor(u, out + len,
 					     is_long && (c->cdb[1] & 0x10));
 	len += block;
@@ -203,7 +183,7 @@ static enum scsi_result check_page(const struct scsi_unit *u,
 	unsigned room = l->len - l->at, len = 0;
 
 	for (unsigned i = 0; i < NR_PAGES; i++)
-		if (has_page(u, &pages[i]) && pages[i].code == (p[0] & 0x7f)) {
+		if (pages[i].code == (p[0] & 0x7f)) {
 			len = pages[i].fill(u, CURRENT, now);
 			pages[i].fill(u, CHANGEABLE, mask);
 		}

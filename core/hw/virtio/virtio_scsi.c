@@ -156,7 +156,7 @@ static void on_done(struct drive_req *req, int res)
 	dma_mark_iov(mem_of(s), slot->cmd.in, slot->cmd.nr_in,
 		     slot->cmd.stored);
 	pthread_mutex_lock(&s->v.pci.dev.lock);
-	if (slot->epoch == s->v.epoch) {
+	if (slot->epoch == s->v.epoch && res != -ECANCELED) {
 		if (!slot->aborted)
 			r = scsi_next(slot->unit, &slot->cmd, res);
 		if (r == SCSI_DONE)
@@ -501,4 +501,5 @@ const struct device_class virtio_scsi_class = {
 	.quiesce = scsi_quiesce,
 	.state = &scsi_state,
 	.loaded = virtio_device_loaded,
+	.features = virtio_device_features,
 };
