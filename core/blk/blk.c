@@ -48,6 +48,7 @@ static struct blk *node_create(struct blk_ctx *ctx,
 	b->drv = drv;
 	b->ctx = ctx;
 	b->align = 1;
+	b->cluster = 1;
 	b->refs = 1;
 	b->write = o->write;
 	/* What an earlier process wrote may still be in the host's cache: the
@@ -488,6 +489,11 @@ bool blk_writable(const struct blk *b)
 unsigned blk_align(const struct blk *b)
 {
 	return b->align;
+}
+
+unsigned blk_cluster(const struct blk *b)
+{
+	return b->cluster;
 }
 
 struct blk *blk_file(const struct blk *b)

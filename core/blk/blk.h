@@ -94,6 +94,7 @@ const char *blk_name(const struct blk *b);   /* as in messages */
 const char *blk_format(const struct blk *b); /* "qcow2" */
 bool blk_writable(const struct blk *b);
 unsigned blk_align(const struct blk *b);      /* of requests, bytes; 1: any */
+unsigned blk_cluster(const struct blk *b);    /* allocated at once; 1: any */
 struct blk *blk_file(const struct blk *b);    /* protocol child or NULL */
 struct blk *blk_backing(const struct blk *b); /* or NULL */
 /* What the image itself says of its backing file; NULL when it has none. */

@@ -390,6 +390,19 @@ int drive_attach(struct drive *d, const struct drive_caps *caps,
 
 /* ---- facts ---- */
 
+void drive_limits(const struct drive *d, struct drive_limits *out)
+{
+	*out = (struct drive_limits){DRIVE_SECTOR, DRIVE_SECTOR};
+	for (const struct blk *b = d->blk; b; b = blk_file(b)) {
+		if (blk_align(b) > out->align)
+			out->align = blk_align(b);
+		if (blk_cluster(b) > out->unit)
+			out->unit = blk_cluster(b);
+	}
+	if (out->unit < out->align)
+		out->unit = out->align;
+}
+
 uint64_t drive_len(const struct drive *d)
 {
 	return __atomic_load_n(&d->len, __ATOMIC_RELAXED);

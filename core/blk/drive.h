@@ -116,6 +116,13 @@ void drive_close(struct drive *d);
 int drive_attach(struct drive *d, const struct drive_caps *caps,
 		 struct error *e);
 
+/* What suits the images, bytes, powers of two: a write that is no multiple of
+ * align costs a read, a discard that is none of unit frees less. */
+struct drive_limits {
+	uint32_t align, unit;
+};
+void drive_limits(const struct drive *d, struct drive_limits *out);
+
 uint64_t drive_len(const struct drive *d);  /* [any] bytes */
 bool drive_readonly(const struct drive *d); /* [any] */
 bool drive_wce(const struct drive *d);	    /* [any] */

@@ -29,6 +29,7 @@ struct blk {
 	uint64_t len;	   /* exact bytes */
 	uint64_t dev, ino; /* of a host file; ino 0: not known */
 	unsigned align;	   /* request alignment, power of two, 1: any */
+	unsigned cluster;  /* bytes that a format allocates at once, 1: any */
 	/* A filter passes what is below through its file child, and is a
 	 * protocol when that is one.  fua: writev honours BLK_FUA itself. */
 	bool write, is_protocol, is_filter, fua;

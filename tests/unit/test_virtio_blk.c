@@ -1,6 +1,8 @@
 /* virtio-blk over PCI, driven by a guest's driver written here. */
 #include "tests/unit/fake_pc.h"
 
+#include <sys/stat.h>
+
 #include "core/device_feature.h"
 #include "core/disk_driver.h"
 
@@ -335,6 +337,103 @@ static void discard_and_write_zeroes(void **state)
 	assert_int_equal(range_request(&g, T_DISCARD, PC_DISK_LEN / 512, 1, 0),
 			 1);
 	assert_int_equal(range_request(&g, T_DISCARD, UINT64_MAX, 1, 0), 1);
+}
+
+static void put_range(struct guest *g, unsigned i, uint64_t sector, uint32_t nr,
+		      uint32_t flags)
+{
+	uint8_t *p = pc_ram(g->pc, DATA + 16 * i);
+
+	memcpy(p, &sector, 8);
+	memcpy(p + 8, &nr, 4);
+	memcpy(p + 12, &flags, 4);
+}
+
+static off_t disk_blocks(struct guest *g)
+{
+	struct stat st;
+
+	assert_int_equal(stat(g->pc->disk_path, &st), 0);
+	return st.st_blocks;
+}
+
+static void several_ranges_in_one_request(void **state)
+{
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITETHROUGH, false);
+	start(&g, F_FLUSH | (1u << 13) | (1u << 14));
+	assert_int_equal(pc_in(g.pc, CONFIG + 40, 4), 16); /* discard_segs */
+	assert_int_equal(pc_in(g.pc, CONFIG + 52, 4), 16); /* zeroes_segs */
+	for (unsigned i = 0; i < 16; i++) {
+		memset(pc_ram(g.pc, DATA), 0x77, 1024);
+		assert_int_equal(request(&g, T_OUT, 4 * i, 1024), 0);
+	}
+	/* The middle of each pair; one flush makes all of them stable. */
+	for (unsigned i = 0; i < 16; i++)
+		put_range(&g, i, 4 * i + 1, 1, 0);
+	pc_gate.syncs = 0;
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 16 * 16), 0);
+	assert_int_equal(pc_gate.syncs, 1);
+	for (unsigned i = 0; i < 16; i++) {
+		assert_int_equal(request(&g, T_IN, 4 * i, 1024), 0);
+		assert_int_equal(*pc_ram(g.pc, DATA + 511), 0x77);
+		assert_int_equal(*pc_ram(g.pc, DATA + 512), 0);
+		assert_int_equal(*pc_ram(g.pc, DATA + 1023), 0);
+	}
+	/* One that is wrong in form stops all before the first is done. */
+	put_range(&g, 0, 0, 1, 0);
+	put_range(&g, 1, 4, 1, 2);
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 32), 2);
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 31), 2);
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 0), 2);
+	assert_int_equal(request(&g, T_DISCARD, 0, 17 * 16), 1);
+	assert_int_equal(request(&g, T_IN, 0, 512), 0);
+	assert_int_equal(*pc_ram(g.pc, DATA), 0x77);
+	/* One past the end fails the request. */
+	put_range(&g, 0, 0, 1, 0);
+	put_range(&g, 1, PC_DISK_LEN / 512, 1, 0);
+	put_range(&g, 2, 8, 1, 0);
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 48), 1);
+	assert_int_equal(request(&g, T_IN, 8, 512), 0);
+	assert_int_equal(*pc_ram(g.pc, DATA), 0x77);
+	assert_int_equal(get_status(&g), 15);
+}
+
+static void only_unmap_gives_space_back(void **state)
+{
+	struct guest g;
+	off_t full;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	start(&g, F_FLUSH | (1u << 13) | (1u << 14));
+	memset(pc_ram(g.pc, DATA), 0x77, 512u << 10);
+	assert_int_equal(request(&g, T_OUT, 0, 512u << 10), 0);
+	full = disk_blocks(&g);
+	assert_true(full >= 1024);
+	put_range(&g, 0, 0, 1024, 0);
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 16), 0);
+	assert_true(disk_blocks(&g) >= 1024);
+	put_range(&g, 0, 0, 1024, 1);
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 16), 0);
+	assert_true(disk_blocks(&g) < full);
+	assert_int_equal(request(&g, T_IN, 0, 512), 0);
+	assert_int_equal(*pc_ram(g.pc, DATA), 0);
+}
+
+static void limits_are_the_image_s(void **state)
+{
+	struct drive_limits limits;
+	struct guest g;
+
+	make(&g, *state, DRIVE_NONE, false);
+	drive_limits(g.pc->drive, &limits);
+	assert_true(limits.align >= 512 && limits.unit >= limits.align);
+	assert_int_equal(512u << pc_in(g.pc, CONFIG + 24, 1), limits.align);
+	assert_int_equal(pc_in(g.pc, CONFIG + 25, 1), 0);
+	assert_int_equal(pc_in(g.pc, CONFIG + 26, 2), limits.align / 512);
+	assert_int_equal(pc_in(g.pc, CONFIG + 28, 4), limits.unit / 512);
+	assert_int_equal(pc_in(g.pc, CONFIG + 44, 4), limits.unit / 512);
 }
 
 static void guest_switches_the_write_cache(void **state)
@@ -791,6 +890,9 @@ int main(void)
 		T(requests_that_cannot_be_served),
 		T(readonly_disks_refuse_writes),
 		T(discard_and_write_zeroes),
+		T(several_ranges_in_one_request),
+		T(only_unmap_gives_space_back),
+		T(limits_are_the_image_s),
 		T(guest_switches_the_write_cache),
 		T(the_switch_is_for_those_who_asked),
 		T(features_have_names),

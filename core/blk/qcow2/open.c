@@ -162,6 +162,7 @@ int qcow2_open(struct blk *b, const struct blk_options *o, struct error *e)
 		return ret;
 	b->len = s->h.disk_len;
 	set_geometry(s);
+	b->cluster = (unsigned)s->cluster_len;
 	s->fresh_off =
 		(b->file->len + s->cluster_len - 1) & ~(s->cluster_len - 1);
 	ret = b->write ? check_writable(s, o->check, e) : 0;

@@ -24,13 +24,15 @@
 #define SLOT_IOV (SEG_MAX + 2 + 8)
 
 #define SECTOR	     512u
-#define MAX_ZERO_LEN (1u << 31) /* bytes of one discard or write zeroes */
+#define MAX_ZERO_LEN (1u << 31) /* bytes of one range */
+#define MAX_RANGES   16		/* of one discard or write zeroes */
 #define SERIAL_LEN   20
 
 #define F_SEG_MAX      (1ull << 2)
 #define F_RO	       (1ull << 5)
 #define F_BLK_SIZE     (1ull << 6)
 #define F_FLUSH	       (1ull << 9)
+#define F_TOPOLOGY     (1ull << 10)
 #define F_CONFIG_WCE   (1ull << 11)
 #define F_MQ	       (1ull << 12)
 #define F_DISCARD      (1ull << 13)
@@ -80,12 +82,16 @@ struct slot {
 	struct iovec *data; /* within iov, after the header */
 	int nr_data;
 	uint8_t *status; /* host address of the status byte */
+	/* Of a discard or write zeroes: one at a time is with the drive. */
+	struct range ranges[MAX_RANGES];
+	unsigned nr_ranges, next_range;
 	struct iovec iov[SLOT_IOV];
 };
 
 struct virtio_blk {
 	struct virtio_dev v; /* first */
 	struct drive *drive;
+	struct drive_limits limits;
 	bool wce, wce_default; /* under the lock */
 	struct device_counter *requests, *errors;
 	struct slot *slots; /* QUEUE_LEN for each queue */
@@ -113,7 +119,9 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 	struct {
 		uint64_t capacity;
 		uint32_t size_max, seg_max, geometry, blk_size;
-		uint32_t topology[2];
+		uint8_t block_exp, align_off;
+		uint16_t min_io;
+		uint32_t opt_io; /* these two in blocks */
 		uint8_t writeback, unused0;
 		uint16_t nr_queues;
 		uint32_t discard_max, discard_segs, discard_align;
@@ -123,13 +131,16 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 		.capacity = drive_len(b->drive) / SECTOR,
 		.seg_max = SEG_MAX,
 		.blk_size = SECTOR,
+		.block_exp = (uint8_t)__builtin_ctz(b->limits.align / SECTOR),
+		.min_io = (uint16_t)(b->limits.align / SECTOR),
+		.opt_io = b->limits.unit / SECTOR,
 		.writeback = wce_now(b),
 		.nr_queues = (uint16_t)v->nr_queues,
 		.discard_max = MAX_ZERO_LEN / SECTOR,
-		.discard_segs = 1,
-		.discard_align = 1,
+		.discard_segs = MAX_RANGES,
+		.discard_align = b->limits.unit / SECTOR,
 		.zeroes_max = MAX_ZERO_LEN / SECTOR,
-		.zeroes_segs = 1,
+		.zeroes_segs = MAX_RANGES,
 		.may_unmap = 1,
 	};
 
@@ -163,6 +174,20 @@ static void blk_reset(struct virtio_dev *v)
 	b->wce = b->wce_default;
 }
 
+/* ---- ranges ---- */
+
+/* The request for the next range.  Only the last is made stable, and all with
+ * it. */
+static void set_range(struct slot *s)
+{
+	const struct range *r = &s->ranges[s->next_range++];
+
+	s->req.off = r->sector * SECTOR;
+	s->req.len = (uint64_t)r->nr_sectors * SECTOR;
+	s->req.may_unmap = r->flags & RANGE_UNMAP;
+	s->req.flush_follows = s->next_range < s->nr_ranges;
+}
+
 /* ---- completion ---- */
 
 /* Locked: the driver gets its answer. */
@@ -185,6 +210,7 @@ static void blk_done(struct drive_req *req, int res)
 	struct slot *s = req->opaque;
 	struct virtio_blk *b = s->blk;
 	uint64_t stored = 0;
+	bool is_awaited;
 
 	if (!res && req->op == DRIVE_READ)
 		stored = req->len;
@@ -193,7 +219,14 @@ static void blk_done(struct drive_req *req, int res)
 		dma_mark_iov(b->v.pci.dev.m->mem, s->data, s->nr_data,
 			     req->len);
 	pthread_mutex_lock(&b->v.pci.dev.lock);
-	if (s->epoch == b->v.epoch) {
+	is_awaited = s->epoch == b->v.epoch && res != -ECANCELED;
+	if (is_awaited && !res && s->next_range < s->nr_ranges) {
+		pthread_mutex_unlock(&b->v.pci.dev.lock);
+		set_range(s);
+		drive_submit(b->drive, req);
+		return;
+	}
+	if (is_awaited) {
 		answer(b, s, res ? S_IOERR : S_OK, stored);
 		virtio_interrupt(&b->v, s->queue);
 	}
@@ -252,23 +285,30 @@ static int prepare_transfer(struct slot *s, enum drive_op op, uint64_t sector)
 	return s->req.len > INT32_MAX ? S_IOERR : S_OK;
 }
 
-/* DISCARD and WRITE ZEROES: 5.2.6.1, one range. */
-static int prepare_range(struct slot *s, enum drive_op op)
+/* DISCARD and WRITE ZEROES: 5.2.6.1. */
+static int prepare_ranges(struct slot *s, enum drive_op op)
 {
-	struct range r;
+	uint32_t known = op == DRIVE_WRITE_ZEROES ? RANGE_UNMAP : 0;
+	uint64_t nr = s->chain.out_len / sizeof(struct range);
 
 	data_out(s);
-	if (s->chain.out_len != sizeof(r))
+	if (!nr || s->chain.out_len % sizeof(struct range))
 		return S_UNSUPP;
-	iov_read(s->data, s->nr_data, 0, &r, sizeof(r));
-	if (r.flags & ~(op == DRIVE_WRITE_ZEROES ? RANGE_UNMAP : 0))
-		return S_UNSUPP;
-	if (r.sector > UINT64_MAX / SECTOR ||
-	    r.nr_sectors > MAX_ZERO_LEN / SECTOR)
+	if (nr > MAX_RANGES)
 		return S_IOERR;
+	iov_read(s->data, s->nr_data, 0, s->ranges, s->chain.out_len);
+	for (unsigned i = 0; i < nr; i++) {
+		const struct range *r = &s->ranges[i];
+
+		if (r->flags & ~known)
+			return S_UNSUPP;
+		if (r->sector > UINT64_MAX / SECTOR ||
+		    r->nr_sectors > MAX_ZERO_LEN / SECTOR)
+			return S_IOERR;
+	}
 	s->req.op = op;
-	s->req.off = r.sector * SECTOR;
-	s->req.len = (uint64_t)r.nr_sectors * SECTOR;
+	s->nr_ranges = (unsigned)nr;
+	set_range(s);
 	return S_OK;
 }
 
@@ -294,7 +334,8 @@ static bool prepare(struct virtio_blk *b, struct slot *s)
 		virtio_fail(&b->v, "request without header or status byte");
 		return false;
 	}
-	s->req.fua = false;
+	s->req.fua = s->req.flush_follows = s->req.may_unmap = false;
+	s->nr_ranges = s->next_range = 0;
 	s->req.iov = NULL;
 	s->req.nr_iov = 0;
 	s->req.off = s->req.len = 0;
@@ -310,10 +351,10 @@ static bool prepare(struct virtio_blk *b, struct slot *s)
 		status = S_OK;
 		break;
 	case T_DISCARD:
-		status = prepare_range(s, DRIVE_DISCARD);
+		status = prepare_ranges(s, DRIVE_DISCARD);
 		break;
 	case T_WRITE_ZEROES:
-		status = prepare_range(s, DRIVE_WRITE_ZEROES);
+		status = prepare_ranges(s, DRIVE_WRITE_ZEROES);
 		break;
 	case T_GET_ID:
 		answer_id(b, s);
@@ -436,8 +477,8 @@ static int blk_create(struct device *dev, const struct device_args *args,
 		.write_zeroes = true,
 	};
 	struct virtio_blk *b = (struct virtio_blk *)(void *)dev;
-	uint64_t features =
-		F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_CONFIG_WCE | F_MQ;
+	uint64_t features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY |
+			    F_CONFIG_WCE | F_MQ;
 	unsigned cpus = dev->m->nr_vcpus;
 	int r;
 
@@ -448,6 +489,7 @@ static int blk_create(struct device *dev, const struct device_args *args,
 		return r;
 	b->drive = args->drive;
 	b->wce = b->wce_default = drive_wce(b->drive);
+	drive_limits(b->drive, &b->limits);
 	features |=
 		drive_readonly(b->drive) ? F_RO : F_DISCARD | F_WRITE_ZEROES;
 	b->v.nr_queues = cpus < MAX_QUEUES ? cpus : MAX_QUEUES;
