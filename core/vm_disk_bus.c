@@ -21,6 +21,14 @@ static const struct vm_disk_bus buses[] = {
 		.units = 6,
 		.devfn = (0x1f << 3) | 2,
 	},
+	{
+		.name = "scsi",
+		.disk = "scsi-disk",
+		.cdrom = "scsi-cdrom",
+		.controller = "virtio-scsi-pci",
+		.units = 16,
+		.devfn = -1,
+	},
 };
 
 const struct vm_disk_bus *vm_disk_bus_at(size_t i)
