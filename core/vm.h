@@ -40,6 +40,9 @@ struct vm_disk_config {
 	unsigned max_unflushed_s; /* older writes are flushed; 0: never */
 	bool cdrom, readonly;
 	bool scratch; /* writes go to an overlay that ends with the machine */
+	/* What is not flushed is held in a model of a volatile cache; needs
+	 * scratch (VM_CMD_CUT_POWER). */
+	bool is_volatile;
 };
 
 /* [any] The bus of a disk or CD-ROM drive that asks for none; constant. */
@@ -112,6 +115,10 @@ enum vm_command_kind {
 	 * resume, cancel, finish (a mirror: let it go as a copy); export ADDRESS
 	 * (over NBD, as it is now) and end-export */
 	VM_CMD_DISK,
+	/* The power goes and comes back at once (vm_power.h); text: what of
+	 * the data that was not flushed arrives (none, all, subset, torn), and
+	 * optionally a number that the choice depends on. */
+	VM_CMD_CUT_POWER,
 };
 
 struct vm_command {
@@ -131,7 +138,8 @@ enum vm_event_kind {
 	VM_EVENT_COMMAND_DONE,
 	VM_EVENT_COMMAND_FAILED,
 	VM_EVENT_GUEST_RESET,
-	VM_EVENT_EXIT_CODE
+	VM_EVENT_EXIT_CODE,
+	VM_EVENT_POWER_CUT /* code: disks on which a promise was broken */
 };
 
 struct vm_event {

@@ -114,6 +114,12 @@ static int check_disk(const struct vm_disk_config *d, unsigned i,
 				 "disk %u: nothing is written to a CD-ROM, so "
 				 "there is nothing to keep apart with scratch",
 				 i);
+	if (d->is_volatile && !d->scratch)
+		return error_set(e, -EINVAL,
+				 "disk %u: only a scratch disk can have a "
+				 "volatile cache: a power cut would be one for "
+				 "its image too; add scratch",
+				 i);
 	return 0;
 }
 

@@ -231,6 +231,7 @@ static const struct key disk_keys[] = {
 	KEY(vm_disk_config, "cdrom", KEY_BOOL, cdrom),
 	KEY(vm_disk_config, "readonly", KEY_BOOL, readonly),
 	KEY(vm_disk_config, "scratch", KEY_BOOL, scratch),
+	KEY(vm_disk_config, "volatile", KEY_BOOL, is_volatile),
 };
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))

@@ -3,6 +3,7 @@
  *
  *   vm.c           life: create, destroy, commands, events
  *   vm_build*.c    from a description to parts, and back to nothing
+ *   vm_power.c     cutting the power
  *   vm_run.c       start, pause, reset, power, crash
  *   vm_snapshot.c  copies for front ends
  *   vm_state.c     save, load, RAM copy
@@ -22,6 +23,7 @@
 #include "core/memory.h"
 #include "core/vcpu_state.h"
 #include "core/vm.h"
+#include "core/vm_power.h"
 
 #define VM_MAX_EVENTS 256
 
@@ -91,6 +93,7 @@ struct vm {
 	uint64_t started_ns, ran_ns;
 	unsigned resets;
 	int exit_code;
+	struct vm_power_cut cut; /* the last one */
 };
 
 /* ---- vm.c ---- */
@@ -107,6 +110,11 @@ int vm_disk_change_medium(struct vm *vm, unsigned index, const char *path,
 			  struct error *e);
 int vm_disk_do(struct vm *vm, unsigned index, const char *text,
 	       struct error *e);
+
+/* ---- vm_power.c ---- */
+
+/* VM_CMD_CUT_POWER; main loop. */
+int vm_cut_power(struct vm *vm, const char *text, struct error *e);
 
 /* ---- vm_build.c ---- */
 
@@ -127,6 +135,10 @@ int vm_build_disks(struct vm *vm, struct error *e);
 
 /* Power-on state of everything, with the vCPUs paused. */
 int vm_reset_parts(struct vm *vm, struct error *e);
+/* Nothing of the guest runs any more, without an end to what it did: then fn,
+ * with the world stopped, and a cold start. */
+int vm_power_cycle(struct vm *vm, int (*fn)(void *arg, struct error *e),
+		   void *arg, struct error *e);
 /* What a command asks for; 0 or -errno with the reason. */
 int vm_do(struct vm *vm, const struct vm_command *cmd, struct error *e);
 /* Callbacks of works and of the vCPUs. */

@@ -280,9 +280,39 @@ static int cold_start(struct vm *vm, struct error *e)
 	vm->needs_cold_start = false;
 	pthread_mutex_lock(&vm->lock);
 	vm->message[0] = '\0';
+	vm->started_ns = loop_now_ns();
 	vm->ran_ns = 0;
 	vm->exit_code = -1;
 	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+int vm_power_cycle(struct vm *vm, int (*fn)(void *arg, struct error *e),
+		   void *arg, struct error *e)
+{
+	bool goes_on = vm->state != VM_PAUSED;
+	int r;
+
+	vcpu_set_pause(vm->vcpus);
+	/* No loop may see the old guest's queues and the new disks. */
+	world_stop(vm->m.world, loop_member(vm->m.main));
+	r = fn(arg, e);
+	if (!r)
+		r = cold_start(vm, e);
+	world_resume(vm->m.world);
+	__atomic_store_n(&vm->requests, 0, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&vm->lock);
+	vm->resets++;
+	vm->crashed = false;
+	pthread_mutex_unlock(&vm->lock);
+	if (r) {
+		crash(vm, e->msg);
+		return r;
+	}
+	if (goes_on && vm->state != VM_RUNNING)
+		set_state(vm, VM_RUNNING, "");
+	if (goes_on)
+		vcpu_set_resume(vm->vcpus);
 	return 0;
 }
 
@@ -455,6 +485,8 @@ int vm_do(struct vm *vm, const struct vm_command *cmd, struct error *e)
 		return vm_disk_change_medium(vm, cmd->index, cmd->text, e);
 	case VM_CMD_DISK:
 		return vm_disk_do(vm, cmd->index, cmd->text, e);
+	case VM_CMD_CUT_POWER:
+		return vm_cut_power(vm, cmd->text, e);
 	}
 	return error_set(e, -EINVAL, "command %d is not known", (int)cmd->kind);
 }

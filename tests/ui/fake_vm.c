@@ -207,6 +207,9 @@ static void obey(struct vm *vm, const struct vm_command *cmd)
 		return;
 	case VM_CMD_NMI:
 		return;
+	case VM_CMD_CUT_POWER:
+		tell(vm, VM_EVENT_POWER_CUT, "power cut");
+		return;
 	case VM_CMD_CHANGE_MEDIUM:
 	case VM_CMD_DISK:
 		tell(vm, VM_EVENT_COMMAND_FAILED, "the tray is locked");

@@ -3,9 +3,7 @@
  * nothing that was acknowledged as stable is ever missing and the tables of an
  * image are always whole, except under unsafe, where losses must be seen.
  */
-#include "tests/unit/power_bench.h"
-
-#include "core/log.h"
+#include "tests/unit/power_rounds.h"
 
 /* ---- no bus: the drive itself ---- */
 

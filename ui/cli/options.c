@@ -71,6 +71,8 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 		d->readonly = true;
 	} else if (!strcmp(text, "scratch")) {
 		d->scratch = true;
+	} else if (!strcmp(text, "volatile")) {
+		d->is_volatile = true;
 	} else if (!strncmp(text, "bus=", 4)) {
 		return set_text(d->bus, sizeof(d->bus), text + 4, "disk", e);
 	} else if (!strncmp(text, "cache=", 6)) {
@@ -93,7 +95,7 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 			"bus=virtio|ahci, cache=MODE, "
 			"aio=threads|native|io_uring, cache-size=SIZE, "
 			"max-unflushed-age=SECONDS, format=raw|qcow2, "
-			"readonly and scratch",
+			"readonly, scratch and volatile",
 			text);
 	}
 	return 0;
@@ -209,6 +211,7 @@ const char run_options_help[] =
 	"  --append TEXT          its command line\n"
 	"  --disk FILE[,PROP...]  a disk: bus=virtio|ahci, readonly,\n"
 	"                         scratch (writes go to an overlay),\n"
+	"                         volatile (power cuts can be tried),\n"
 	"                         cache=writeback|none|writethrough|\n"
 	"                         directsync|unsafe,\n"
 	"                         aio=threads|native|io_uring,\n"

@@ -137,6 +137,46 @@ static unsigned run_poweroff(struct ui *ui, const char *arg)
 	return post(ui, arg, VM_CMD_POWEROFF, "powering off");
 }
 
+/* [MACHINE:]MODE [SEED] */
+static const char *split_cut(const char *arg, char *id, size_t room)
+{
+	size_t name = arg ? strcspn(arg, ": ") : 0;
+
+	*id = '\0';
+	if (!arg)
+		return "torn";
+	if (arg[name] != ':')
+		return arg;
+	snprintf(id, room, "%.*s", (int)name, arg);
+	return arg + name + 1;
+}
+
+static bool ask_cut_power(struct ui *ui, const char *arg, char *question,
+			  size_t len)
+{
+	char id[64];
+
+	split_cut(arg, id, sizeof(id));
+	return ask(ui, *id ? id : NULL, question, len, "Cut the power of",
+		   "? Its memory is lost, and of its disks what the guest has "
+		   "not flushed.");
+}
+
+static unsigned run_cut_power(struct ui *ui, const char *arg)
+{
+	char id[64];
+	const char *how = split_cut(arg, id, sizeof(id));
+	struct machine *m = target(ui, *id ? id : NULL);
+	struct error e = {0};
+
+	if (!m)
+		return EFFECT_FAILED;
+	if (fleet_command(ui->fleet, m, VM_CMD_CUT_POWER, 0, how, &e))
+		return fail(ui, &e);
+	ui_say(ui, false, "%s: cutting the power", m->id);
+	return EFFECT_DRAW;
+}
+
 static bool ask_nmi(struct ui *ui, const char *arg, char *question, size_t len)
 {
 	return ask(ui, arg, question, len, "Send an NMI to",
@@ -308,6 +348,11 @@ const struct action machine_actions[] = {
 	 .help = "delete the machine's file",
 	 .run = run_delete,
 	 .ask = ask_delete},
+	{.name = "cut-power",
+	 .arg = ARG_TEXT,
+	 .help = "none, all, subset or torn [SEED]: cut it, see what is left",
+	 .run = run_cut_power,
+	 .ask = ask_cut_power},
 	{.name = "nmi",
 	 .arg = ARG_MACHINE,
 	 .help = "send a non-maskable interrupt",

@@ -60,6 +60,7 @@ static struct json_object *disk_to_json(const struct vm_disk_config *d)
 	add_bool(o, "cdrom", d->cdrom);
 	add_bool(o, "readonly", d->readonly);
 	add_bool(o, "scratch", d->scratch);
+	add_bool(o, "volatile", d->is_volatile);
 	return o;
 }
 

@@ -484,6 +484,9 @@ static void tell_event(struct fleet *f, struct machine *m,
 			 ev->code);
 		say(f, m, false, text);
 		break;
+	case VM_EVENT_POWER_CUT:
+		say(f, m, ev->code != 0, ev->text);
+		break;
 	case VM_EVENT_COMMAND_DONE:
 		break;
 	}
