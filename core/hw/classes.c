@@ -9,12 +9,12 @@ extern const struct device_class rtc_class, i8042_class, serial_class;
 extern const struct device_class debugcon_class, debug_exit_class;
 extern const struct device_class fw_cfg_class;
 extern const struct device_class vga_class, option_rom_class;
-extern const struct device_class ahci_class, ata_disk_class, atapi_cdrom_class;
 extern const struct device_class virtio_blk_class, virtio_rng_class;
 extern const struct device_class virtio_scsi_class;
 extern const struct device_class scsi_disk_class, scsi_cdrom_class;
 extern const struct device_class virtio_keyboard_class, virtio_tablet_class;
-extern const struct device_class ahci_class, ata_disk_class, atapi_cdrom_class;
+extern const struct device_class ahci_class, piix_ide_class;
+extern const struct device_class ata_disk_class, atapi_cdrom_class;
 
 static const struct device_class *const classes[] = {
 	&q35_mch_class,		/* host bridge */
@@ -28,8 +28,9 @@ static const struct device_class *const classes[] = {
 	&vga_class,		/* display */
 	&option_rom_class,	/* a ROM on a function of its own */
 	&ahci_class,		/* SATA controller */
-	&ata_disk_class,	/* disk behind it */
-	&atapi_cdrom_class,	/* CD-ROM drive behind it */
+	&piix_ide_class,	/* IDE controller */
+	&ata_disk_class,	/* disk behind either */
+	&atapi_cdrom_class,	/* CD-ROM drive behind either */
 	&virtio_blk_class,	/* disk */
 	&virtio_scsi_class,	/* SCSI controller */
 	&scsi_disk_class,	/* disk behind it */
@@ -37,9 +38,6 @@ static const struct device_class *const classes[] = {
 	&virtio_rng_class,	/* entropy */
 	&virtio_keyboard_class, /* keyboard */
 	&virtio_tablet_class,	/* absolute pointer */
-	&ahci_class,		/* SATA controller */
-	&ata_disk_class,	/* disk on it */
-	&atapi_cdrom_class,	/* CD-ROM drive on it */
 };
 
 const struct device_class *device_class_at(size_t i)

@@ -226,6 +226,7 @@ static void data_goes_round(void **state)
 	struct guest g;
 
 	make(&g, *state, DRIVE_NONE, false);
+	assert_int_equal(command(&g, 0xc6, 0, 8, 0, 0, false), 0x50);
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		memset(data(&g), (int)(i + 1), 4096);
 		assert_int_equal(command(&g, rows[i].write, 64 + 8 * i, 8, 0,
@@ -378,14 +379,21 @@ static void plain_commands_answer(void **state)
 	static const uint8_t fine[] = {0x10, 0x40, 0x70, 0x90, 0x91, 0xe0,
 				       0xe1, 0xe2, 0xe3, 0xe6, 0xc6};
 	static const uint8_t refused[] = {0x00, 0x08, 0xa0, 0xb0,
-					  0xf5, 0xf8, 0xff, 0x27};
+					  0xf5, 0xf9, 0xff, 0x37};
 	struct guest g;
 
 	make(&g, *state, DRIVE_WRITEBACK, false);
 	for (unsigned i = 0; i < sizeof(fine); i++)
 		assert_int_equal(command(&g, fine[i], 1, 1, 0, 0, false), 0x50);
 	assert_int_equal(command(&g, 0xe5, 0, 0, 0, 0, false), 0x50);
+	assert_int_equal(*pc_ram(g.pc, RECEIVED + 0x40 + 12), 0x00);
+	assert_int_equal(command(&g, 0x25, 0, 1, 0, 512, false), 0x50);
+	assert_int_equal(command(&g, 0xe5, 0, 0, 0, 0, false), 0x50);
 	assert_int_equal(*pc_ram(g.pc, RECEIVED + 0x40 + 12), 0xff);
+	assert_int_equal(command(&g, 0xb0, 0xc24f00, 0, 0xda, 0, false), 0x50);
+	assert_int_equal(command(&g, 0xb0, 0xc24f00, 0, 0xd0, 512, false),
+			 0x50);
+	assert_int_equal(moved(&g, 0), 512);
 	for (unsigned i = 0; i < sizeof(refused); i++) {
 		assert_int_equal(command(&g, refused[i], 0, 0, 0, 0, false),
 				 0x51);

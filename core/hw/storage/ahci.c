@@ -2,8 +2,6 @@
  * ICH9's SATA controller in AHCI mode: registers, PCI function, ports.
  * Serial ATA AHCI 1.3.1, chapter 3.
  */
-#include "core/hw/storage/ahci.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -244,8 +242,6 @@ static void config_written(struct pci_dev *d, unsigned off, unsigned len)
 
 /* ---- drives come and go ---- */
 
-extern const struct device_class ahci_class;
-
 static int port_init(struct ahci_port *p, struct ata_dev *d, struct error *e)
 {
 	int r;
@@ -275,15 +271,13 @@ static int port_init(struct ahci_port *p, struct ata_dev *d, struct error *e)
 	return error_errno(e, -r, "watching a SATA port");
 }
 
-int ahci_attach(struct device *controller, struct ata_dev *d, struct error *e)
+static int ahci_attach(struct device *controller, struct ata_dev *d,
+		       struct error *e)
 {
 	struct ahci *a = (struct ahci *)(void *)controller;
 	struct ahci_port *p;
 	int r;
 
-	if (controller->cls != &ahci_class)
-		return error_set(e, -EINVAL, "'%s' is not a SATA controller",
-				 controller->name);
 	if (d->unit >= AHCI_NR_PORTS)
 		return error_set(e, -EINVAL,
 				 "'%s' has no port %u: choose one of 0 to %d",
@@ -314,7 +308,7 @@ static void port_detach(struct ahci_port *p)
 	p->ata = NULL;
 }
 
-void ahci_detach(struct ata_dev *d)
+static void ahci_detach(struct ata_dev *d)
 {
 	struct ahci *a = (struct ahci *)(void *)d->dev.parent;
 
@@ -457,4 +451,11 @@ const struct device_class ahci_class = {
 	.quiesce = ahci_quiesce,
 	.state = &ahci_state,
 	.loaded = ahci_loaded,
+};
+
+const struct ata_transport ahci_transport = {
+	.controller = &ahci_class,
+	.default_mode = 0x45, /* Ultra DMA 5 */
+	.attach = ahci_attach,
+	.detach = ahci_detach,
 };

@@ -13,10 +13,10 @@
 #define CORE_HW_STORAGE_AHCI_INT_H
 
 #include "core/hw/pci.h"
-#include "core/hw/storage/ahci.h"
 #include "core/hw/storage/ata.h"
 #include "core/loop.h"
 
+#define AHCI_NR_PORTS 6
 #define AHCI_NR_SLOTS 32
 /* Pieces of one command; a longer scatter list is refused. */
 #define AHCI_MAX_IOV 520
@@ -64,10 +64,11 @@ struct ahci_slot {
 	struct ahci_port *port;
 	struct ahci_slot *next; /* of those to submit */
 	unsigned index, epoch;
-	bool busy, eject;
-	uint64_t table;	 /* the command table's address */
-	unsigned nr_prd; /* entries of its scatter list */
-	const char *why; /* what is wrong with that */
+	bool busy;
+	enum ata_result wish; /* what is to be submitted */
+	uint64_t table;	      /* the command table's address */
+	unsigned nr_prd;      /* entries of its scatter list */
+	const char *why;      /* what is wrong with that */
 	struct iovec iov[AHCI_MAX_IOV];
 };
 

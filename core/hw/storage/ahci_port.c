@@ -205,7 +205,7 @@ static void finish_plain(struct ahci_port *p, struct ahci_slot *s)
 	dma_write(port_mem(p), list_addr(p, s->index) + 4, &moved, 4);
 	if (!failed)
 		p->regs[PX_CI] &= ~(1u << s->index);
-	if (s->cmd.is_pio_in && !failed)
+	if (s->cmd.is_pio_in && s->cmd.moved && !failed)
 		send_pio_setup(p, &s->cmd.tf, s->cmd.moved);
 	else
 		send_d2h(p, &s->cmd.tf, true);
@@ -350,7 +350,6 @@ static bool execute(struct ahci_port *p, struct ahci_slot *s)
 
 	s->busy = true;
 	s->epoch = p->epoch;
-	s->eject = false;
 	if (!queued) {
 		p->is_exclusive = true;
 		p->regs[PX_TFD] |= ATA_STATUS_BSY;
@@ -369,7 +368,7 @@ static bool execute(struct ahci_port *p, struct ahci_slot *s)
 		finish(p, s);
 		return false;
 	}
-	s->eject = r == ATA_EJECT;
+	s->wish = r;
 	p->held++;
 	return true;
 }
@@ -449,18 +448,6 @@ void ahci_port_poke(struct ahci_port *p)
 
 /* ---- on the loop ---- */
 
-static void submit(struct ata_dev *d, struct ahci_slot *s, bool wce)
-{
-	if (s->eject) {
-		ahci_slot_done(&s->cmd.req,
-			       drive_change_medium(d->drive, NULL, NULL));
-		return;
-	}
-	if (wce != drive_wce(d->drive))
-		drive_set_wce(d->drive, wce);
-	drive_submit(d->drive, &s->cmd.req);
-}
-
 /* Takes and submits what is issued. */
 static void run(struct ahci_port *p)
 {
@@ -488,7 +475,7 @@ static void run(struct ahci_port *p)
 	pthread_mutex_unlock(lock);
 	for (s = first; s; s = next) {
 		next = s->next;
-		submit(d, s, wce);
+		ata_submit(d, &s->cmd, s->wish, wce);
 	}
 }
 
@@ -512,7 +499,7 @@ void ahci_slot_done(struct drive_req *req, int res)
 	bool wce;
 
 	/* Also when it failed, or a reset came between. */
-	if (req->op == DRIVE_READ && !s->eject)
+	if (req->op == DRIVE_READ && s->wish != ATA_EJECT)
 		dma_mark_iov(port_mem(p), req->iov, req->nr_iov, req->len);
 	pthread_mutex_lock(lock);
 	wce = d->wce_now;
@@ -520,7 +507,7 @@ void ahci_slot_done(struct drive_req *req, int res)
 		r = ata_next(d, &s->cmd, res);
 		if (r == ATA_DONE)
 			finish(p, s);
-		s->eject = r == ATA_EJECT;
+		s->wish = r;
 	}
 	if (r == ATA_DONE) {
 		s->busy = false;
@@ -529,5 +516,5 @@ void ahci_slot_done(struct drive_req *req, int res)
 	}
 	pthread_mutex_unlock(lock);
 	if (r != ATA_DONE)
-		submit(d, s, wce);
+		ata_submit(d, &s->cmd, s->wish, wce);
 }

@@ -1,6 +1,6 @@
 /*
- * The command set of a disk: ACS-2.  One table says which commands there are;
- * everything else is aborted, as the standard wants it.
+ * What disks and CD-ROM drives have in common: answers, moving data, finding a
+ * command, life and state.
  */
 #include "core/hw/storage/ata.h"
 
@@ -9,17 +9,8 @@
 
 #include "core/error.h"
 #include "core/hw/iov.h"
-#include "core/hw/storage/ahci.h"
 #include "core/memory.h"
 #include "core/migration/state.h"
-
-#define DEVICE_LBA 0x40
-#define DEVICE_FUA 0x80
-
-#define LOG_DIRECTORY	 0x00
-#define LOG_QUEUED_ERROR 0x10
-
-#define MAX_MULTIPLE 16
 
 /* ---- answers ---- */
 
@@ -47,403 +38,156 @@ void ata_reply(struct ata_dev *d, struct ata_cmd *c, const void *buf,
 	iov_write(c->iov, c->nr_iov, 0, buf, len);
 	dma_mark_iov(d->dev.m->mem, c->iov, c->nr_iov, len);
 	c->moved = len;
+	c->part = (uint32_t)len;
 }
 
-bool ata_prepare(struct ata_cmd *c, enum drive_op op, uint64_t off,
-		 uint64_t len)
-{
-	if (c->to_guest != (op == DRIVE_READ) || !c->map(c, len) ||
-	    c->room < len)
-		return false;
-	c->req.op = op;
-	c->req.fua = false;
-	c->req.off = off;
-	c->req.len = len;
-	c->req.iov = c->iov;
-	c->req.nr_iov = c->nr_iov;
-	return true;
-}
-
-/* A request without data. */
-static void prepare_plain(struct ata_cmd *c, enum drive_op op, uint64_t off,
-			  uint64_t len)
-{
-	c->req.op = op;
-	c->req.fua = false;
-	c->req.off = off;
-	c->req.len = len;
-	c->req.iov = NULL;
-	c->req.nr_iov = 0;
-}
-
-/* ---- transfers ---- */
-
-struct row {
-	uint8_t code;
-	bool ext, write, pio, fua;
-	enum ata_result (*start)(struct ata_dev *d, struct ata_cmd *c,
-				 const struct row *row);
-};
-
-static uint64_t nr_sectors(const struct ata_dev *d)
-{
-	return drive_len(d->drive) / d->block_len;
-}
-
-static enum ata_result transfer_done(struct ata_dev *d, struct ata_cmd *c,
-				     int res)
-{
-	if (res) {
-		if (c->is_queued) {
-			d->queued_error = true;
-			d->queued_tag = (c->tf.count >> 3) & 31;
-			ata_fail(c,
-				 c->to_guest ? ATA_ERROR_UNC : ATA_ERROR_ABRT);
-			d->queued_tf = c->tf;
-			return ATA_DONE;
-		}
-		return ata_fail(c,
-				c->to_guest ? ATA_ERROR_UNC : ATA_ERROR_ABRT);
-	}
-	c->moved = c->req.len;
-	return ata_ok(c);
-}
-
-static enum ata_result transfer(struct ata_dev *d, struct ata_cmd *c,
-				uint64_t lba, uint32_t nr, bool write, bool fua)
-{
-	uint64_t last = nr_sectors(d);
-
-	if (lba > last || nr > last - lba)
-		return ata_fail(c, ATA_ERROR_IDNF | ATA_ERROR_ABRT);
-	if (!ata_prepare(c, write ? DRIVE_WRITE : DRIVE_READ,
-			 lba * d->block_len, (uint64_t)nr * d->block_len))
-		return ata_fail(c, ATA_ERROR_ABRT);
-	c->req.fua = fua;
-	c->next = transfer_done;
-	return ATA_SUBMIT;
-}
-
-/* Address and count of the register form; false for CHS addresses. */
-static bool decode(const struct ata_cmd *c, bool ext, uint64_t *lba,
-		   uint32_t *nr)
-{
-	if (!(c->tf.device & DEVICE_LBA))
-		return false;
-	if (ext) {
-		*lba = c->tf.lba;
-		*nr = c->tf.count ? c->tf.count : 65536;
-	} else {
-		*lba = (c->tf.lba & 0xffffff) | (uint64_t)(c->tf.device & 0xf)
-							<< 24;
-		*nr = (c->tf.count & 0xff) ? c->tf.count & 0xff : 256;
-	}
-	return true;
-}
-
-static enum ata_result start_transfer(struct ata_dev *d, struct ata_cmd *c,
-				      const struct row *row)
-{
-	uint64_t lba;
-	uint32_t nr;
-
-	if (!decode(c, row->ext, &lba, &nr))
-		return ata_fail(c, ATA_ERROR_ABRT | ATA_ERROR_IDNF);
-	c->is_pio_in = row->pio && !row->write;
-	return transfer(d, c, lba, nr, row->write, row->fua);
-}
-
-/* Native command queuing: ACS-2, 7.28 and 7.76. */
-static enum ata_result start_queued(struct ata_dev *d, struct ata_cmd *c,
-				    const struct row *row)
-{
-	uint32_t nr = c->tf.features ? c->tf.features : 65536;
-	enum ata_result r;
-
-	c->is_queued = true;
-	r = transfer(d, c, c->tf.lba, nr, row->write,
-		     c->tf.device & DEVICE_FUA);
-	if (r == ATA_DONE) {
-		d->queued_error = true;
-		d->queued_tag = (c->tf.count >> 3) & 31;
-		d->queued_tf = c->tf;
-	}
-	return r;
-}
-
-static enum ata_result start_verify(struct ata_dev *d, struct ata_cmd *c,
-				    const struct row *row)
-{
-	uint64_t lba, last = nr_sectors(d);
-	uint32_t nr;
-
-	if (!decode(c, row->ext, &lba, &nr) || lba > last || nr > last - lba)
-		return ata_fail(c, ATA_ERROR_ABRT | ATA_ERROR_IDNF);
-	return ata_ok(c);
-}
-
-/* ---- cache ---- */
-
-static enum ata_result plain_done(struct ata_dev *d, struct ata_cmd *c, int res)
-{
-	(void)d;
-	return res ? ata_fail(c, ATA_ERROR_ABRT) : ata_ok(c);
-}
-
-static enum ata_result start_flush(struct ata_dev *d, struct ata_cmd *c,
-				   const struct row *row)
-{
-	(void)d;
-	(void)row;
-	prepare_plain(c, DRIVE_FLUSH, 0, 0);
-	c->next = plain_done;
-	return ATA_SUBMIT;
-}
-
-/* The write cache is off once what it held is stable. */
-static enum ata_result cache_off(struct ata_dev *d, struct ata_cmd *c, int res)
-{
-	if (res)
-		return ata_fail(c, ATA_ERROR_ABRT);
-	d->wce_now = false;
-	return ata_ok(c);
-}
-
-static enum ata_result start_features(struct ata_dev *d, struct ata_cmd *c,
-				      const struct row *row)
-{
-	switch (c->tf.features & 0xff) {
-	case 0x02: /* enable the write cache */
-		d->wce_now = true;
-		return ata_ok(c);
-	case 0x82: /* disable it */
-		start_flush(d, c, row);
-		c->next = cache_off;
-		return ATA_SUBMIT;
-	case 0x03: /* transfer mode: all are alike here */
-	case 0x55: /* read look-ahead off, on */
-	case 0xaa:
-	case 0x66: /* keep settings over a soft reset, or not */
-	case 0xcc:
-		return ata_ok(c);
-	}
-	return ata_fail(c, ATA_ERROR_ABRT);
-}
-
-/* ---- TRIM: ACS-2, 7.10 ---- */
-
-static enum ata_result trim_next(struct ata_dev *d, struct ata_cmd *c, int res)
-{
-	uint64_t last = nr_sectors(d), entry, lba;
-	uint32_t nr;
-
-	if (res)
-		return ata_fail(c, ATA_ERROR_ABRT);
-	while (c->next_range < sizeof(c->ranges) / 8) {
-		memcpy(&entry, c->ranges + 8 * c->next_range++, 8);
-		lba = entry & 0xffffffffffffull;
-		nr = (uint32_t)(entry >> 48);
-		if (!nr)
-			continue;
-		if (lba > last || nr > last - lba)
-			return ata_fail(c, ATA_ERROR_ABRT | ATA_ERROR_IDNF);
-		prepare_plain(c, DRIVE_DISCARD, lba * d->block_len,
-			      (uint64_t)nr * d->block_len);
-		return ATA_SUBMIT;
-	}
-	c->moved = sizeof(c->ranges);
-	return ata_ok(c);
-}
-
-static enum ata_result start_trim(struct ata_dev *d, struct ata_cmd *c,
-				  const struct row *row)
-{
-	(void)row;
-	if (!(c->tf.features & 1) || c->tf.count != 1 || c->to_guest ||
-	    !c->map(c, sizeof(c->ranges)) ||
-	    !iov_read(c->iov, c->nr_iov, 0, c->ranges, sizeof(c->ranges)))
-		return ata_fail(c, ATA_ERROR_ABRT);
-	c->next_range = 0;
-	c->next = trim_next;
-	return trim_next(d, c, 0);
-}
-
-/* ---- the rest ---- */
-
-/* 512 bytes of answer, or none. */
-static enum ata_result reply_block(struct ata_dev *d, struct ata_cmd *c,
-				   const uint8_t *block, bool pio)
+enum ata_result ata_reply_block(struct ata_dev *d, struct ata_cmd *c,
+				const uint8_t *block)
 {
 	ata_reply(d, c, block, 512);
-	if (c->moved < 512)
-		return ata_fail(c, ATA_ERROR_ABRT);
-	c->is_pio_in = pio;
-	return ata_ok(c);
+	return c->moved < 512 ? ata_fail(c, ATA_ERROR_ABRT) : ata_ok(c);
 }
 
-static enum ata_result start_identify(struct ata_dev *d, struct ata_cmd *c,
-				      const struct row *row)
+void ata_checksum(uint8_t *block)
 {
-	uint8_t data[512];
-
-	(void)row;
-	ata_identify(d, data);
-	return reply_block(d, c, data, true);
-}
-
-static void fill_queued_error(struct ata_dev *d, uint8_t *page)
-{
-	const struct ata_taskfile *tf = &d->queued_tf;
 	uint8_t sum = 0;
 
-	if (!d->queued_error) {
-		page[0] = 0x80; /* none of a queued command */
-	} else {
-		page[0] = d->queued_tag;
-		page[2] = tf->status;
-		page[3] = tf->error;
-		for (unsigned i = 0; i < 3; i++) {
-			page[4 + i] = (uint8_t)(tf->lba >> (8 * i));
-			page[8 + i] = (uint8_t)(tf->lba >> (8 * i + 24));
-		}
-		page[7] = tf->device;
-		page[12] = (uint8_t)tf->count;
-		page[13] = (uint8_t)(tf->count >> 8);
-	}
 	for (unsigned i = 0; i < 511; i++)
-		sum += page[i];
-	page[511] = (uint8_t)-sum;
-	d->queued_error = false;
+		sum += block[i];
+	block[511] = (uint8_t)-sum;
 }
 
-static enum ata_result start_log(struct ata_dev *d, struct ata_cmd *c,
-				 const struct row *row)
-{
-	uint8_t page[512] = {0};
-	unsigned log = c->tf.lba & 0xff, nr = (c->tf.lba >> 8) & 0xff;
+/* ---- moving data ---- */
 
-	if (c->tf.count != 1 || nr)
-		return ata_fail(c, ATA_ERROR_ABRT);
-	if (log == LOG_DIRECTORY) {
-		page[0] = 1;
-		page[2 * LOG_QUEUED_ERROR] = 1;
-	} else if (log == LOG_QUEUED_ERROR) {
-		fill_queued_error(d, page);
-	} else {
-		return ata_fail(c, ATA_ERROR_ABRT);
+enum { MOVE_BEGUN, MOVE_FILLED, MOVE_SUBMITTED, MOVE_NR_STEPS };
+
+static enum ata_result move_end(struct ata_dev *d, struct ata_cmd *c, int res)
+{
+	if (res)
+		c->part = 0;
+	return d->is_cdrom ? atapi_moved(d, c, res) : ata_disk_moved(d, c, res);
+}
+
+/* A part of the data that is in place, or that is to be read. */
+static enum ata_result move_submit(struct ata_dev *d, struct ata_cmd *c)
+{
+	struct ata_move *m = &c->move;
+
+	if (c->to_guest == m->write || !c->map(c, c->part) || c->room < c->part)
+		return move_end(d, c, -EFAULT);
+	c->req.op = m->write ? DRIVE_WRITE : DRIVE_READ;
+	c->req.fua = m->fua;
+	c->req.off = m->off;
+	c->req.len = c->part;
+	c->req.iov = c->iov;
+	c->req.nr_iov = c->nr_iov;
+	m->step = MOVE_SUBMITTED;
+	return ATA_SUBMIT;
+}
+
+static enum ata_result move_next(struct ata_dev *d, struct ata_cmd *c, int res)
+{
+	struct ata_move *m = &c->move;
+
+	if (res)
+		return move_end(d, c, res);
+	if (m->step == MOVE_FILLED)
+		return move_submit(d, c);
+	if (m->step == MOVE_SUBMITTED) {
+		m->off += c->part;
+		m->left -= c->part;
+		c->moved += c->part;
+		if (!m->left)
+			return move_end(d, c, 0);
+		m->step = MOVE_BEGUN;
+		if (!m->write)
+			return ATA_EMPTY;
 	}
-	return reply_block(d, c, page, row->pio);
+	c->part = (uint32_t)m->left;
+	if (c->window && c->part > c->window)
+		c->part = c->window;
+	if (!m->write || !c->window)
+		return move_submit(d, c);
+	m->step = MOVE_FILLED;
+	return ATA_FILL;
 }
 
-static enum ata_result start_multiple(struct ata_dev *d, struct ata_cmd *c,
-				      const struct row *row)
+enum ata_result ata_move(struct ata_dev *d, struct ata_cmd *c, bool write,
+			 uint64_t off, uint64_t len, bool fua)
 {
-	unsigned nr = c->tf.count & 0xff;
-
-	(void)row;
-	if (nr > MAX_MULTIPLE || (nr & (nr - 1)))
-		return ata_fail(c, ATA_ERROR_ABRT);
-	d->multiple = (uint8_t)nr;
-	return ata_ok(c);
+	/* Beyond what any guest can list; part has 32 bits. */
+	if (!c->window && len > UINT32_MAX)
+		return move_end(d, c, -EFAULT);
+	c->move = (struct ata_move){
+		.write = write,
+		.fua = fua,
+		.step = MOVE_BEGUN,
+		.off = off,
+		.left = len,
+	};
+	c->next = move_next;
+	return move_next(d, c, 0);
 }
 
-static enum ata_result start_power(struct ata_dev *d, struct ata_cmd *c,
-				   const struct row *row)
+void ata_submit(struct ata_dev *d, struct ata_cmd *c, enum ata_result what,
+		bool wce)
+{
+	if (what == ATA_EJECT) {
+		c->req.done(&c->req, drive_change_medium(d->drive, NULL, NULL));
+		return;
+	}
+	if (wce != drive_wce(d->drive))
+		drive_set_wce(d->drive, wce);
+	drive_submit(d->drive, &c->req);
+}
+
+/* ---- commands of both ---- */
+
+enum ata_result ata_start_nothing(struct ata_dev *d, struct ata_cmd *c,
+				  const struct ata_row *row)
 {
 	(void)d;
 	(void)row;
-	c->tf.count = 0xff; /* active */
 	return ata_ok(c);
 }
 
-static enum ata_result start_nothing(struct ata_dev *d, struct ata_cmd *c,
-				     const struct row *row)
+enum ata_result ata_start_power(struct ata_dev *d, struct ata_cmd *c,
+				const struct ata_row *row)
 {
-	(void)d;
 	(void)row;
+	c->tf.count = d->power;
 	return ata_ok(c);
 }
 
-static enum ata_result start_diagnostic(struct ata_dev *d, struct ata_cmd *c,
-					const struct row *row)
+enum ata_result ata_start_diagnostic(struct ata_dev *d, struct ata_cmd *c,
+				     const struct ata_row *row)
 {
 	(void)row;
 	ata_signature(d, &c->tf);
 	return ATA_DONE;
 }
 
-static const struct row disk_rows[] = {
-	{.code = 0x06, .start = start_trim},
-	{.code = 0x10, .start = start_nothing}, /* RECALIBRATE */
-	{.code = 0x20, .start = start_transfer, .pio = true},
-	{.code = 0x21, .start = start_transfer, .pio = true},
-	{.code = 0x24, .start = start_transfer, .pio = true, .ext = true},
-	{.code = 0x25, .start = start_transfer, .ext = true},
-	{.code = 0x29, .start = start_transfer, .pio = true, .ext = true},
-	{.code = 0x2f, .start = start_log, .pio = true},
-	{.code = 0x30, .start = start_transfer, .pio = true, .write = true},
-	{.code = 0x31, .start = start_transfer, .pio = true, .write = true},
-	{.code = 0x34,
-	 .start = start_transfer,
-	 .pio = true,
-	 .write = true,
-	 .ext = true},
-	{.code = 0x35, .start = start_transfer, .write = true, .ext = true},
-	{.code = 0x39,
-	 .start = start_transfer,
-	 .pio = true,
-	 .write = true,
-	 .ext = true},
-	{.code = 0x3d,
-	 .start = start_transfer,
-	 .write = true,
-	 .ext = true,
-	 .fua = true},
-	{.code = 0x40, .start = start_verify},
-	{.code = 0x41, .start = start_verify},
-	{.code = 0x42, .start = start_verify, .ext = true},
-	{.code = 0x47, .start = start_log},
-	{.code = ATA_CMD_READ_FPDMA, .start = start_queued},
-	{.code = ATA_CMD_WRITE_FPDMA, .start = start_queued, .write = true},
-	{.code = 0x70, .start = start_nothing}, /* SEEK */
-	{.code = 0x90, .start = start_diagnostic},
-	{.code = 0x91, .start = start_nothing}, /* INITIALIZE PARAMETERS */
-	{.code = 0xc4, .start = start_transfer, .pio = true},
-	{.code = 0xc5, .start = start_transfer, .pio = true, .write = true},
-	{.code = 0xc6, .start = start_multiple},
-	{.code = 0xc8, .start = start_transfer},
-	{.code = 0xc9, .start = start_transfer},
-	{.code = 0xca, .start = start_transfer, .write = true},
-	{.code = 0xcb, .start = start_transfer, .write = true},
-	{.code = 0xce,
-	 .start = start_transfer,
-	 .pio = true,
-	 .write = true,
-	 .ext = true,
-	 .fua = true},
-	{.code = 0xe0, .start = start_nothing}, /* STANDBY, IDLE, SLEEP */
-	{.code = 0xe1, .start = start_nothing},
-	{.code = 0xe2, .start = start_nothing},
-	{.code = 0xe3, .start = start_nothing},
-	{.code = 0xe5, .start = start_power},
-	{.code = 0xe6, .start = start_nothing},
-	{.code = 0xe7, .start = start_flush},
-	{.code = 0xea, .start = start_flush},
-	{.code = 0xec, .start = start_identify},
-	{.code = 0xef, .start = start_features},
-};
+enum ata_result ata_start_identify(struct ata_dev *d, struct ata_cmd *c,
+				   const struct ata_row *row)
+{
+	uint8_t data[512];
+
+	(void)row;
+	ata_identify(d, data);
+	return ata_reply_block(d, c, data);
+}
 
 /* ---- packet devices ---- */
 
 static enum ata_result start_packet(struct ata_dev *d, struct ata_cmd *c,
-				    const struct row *row)
+				    const struct ata_row *row)
 {
 	(void)row;
 	return atapi_start(d, c);
 }
 
 static enum ata_result start_device_reset(struct ata_dev *d, struct ata_cmd *c,
-					  const struct row *row)
+					  const struct ata_row *row)
 {
 	(void)row;
 	ata_reset(d);
@@ -454,42 +198,62 @@ static enum ata_result start_device_reset(struct ata_dev *d, struct ata_cmd *c,
 /* Disk commands are refused with the signature, so that drivers learn what
  * this is: ACS-2, 7.17.6. */
 static enum ata_result start_not_a_disk(struct ata_dev *d, struct ata_cmd *c,
-					const struct row *row)
+					const struct ata_row *row)
 {
 	(void)row;
 	ata_signature(d, &c->tf);
 	return ata_fail(c, ATA_ERROR_ABRT);
 }
 
-static const struct row cdrom_rows[] = {
-	{.code = 0x08, .start = start_device_reset},
-	{.code = 0x20, .start = start_not_a_disk},
-	{.code = 0x90, .start = start_diagnostic},
-	{.code = ATA_CMD_PACKET, .start = start_packet},
-	{.code = 0xa1, .start = start_identify},
-	{.code = 0xe0, .start = start_nothing},
-	{.code = 0xe1, .start = start_nothing},
-	{.code = 0xe2, .start = start_nothing},
-	{.code = 0xe3, .start = start_nothing},
-	{.code = 0xe5, .start = start_power},
-	{.code = 0xe6, .start = start_nothing},
-	{.code = 0xec, .start = start_not_a_disk},
-	{.code = 0xef, .start = start_features},
+static const struct ata_row cdrom_rows[] = {
+	{ATA_CMD_DEVICE_RESET, .start = start_device_reset},
+	{0x20, .start = start_not_a_disk},
+	{ATA_CMD_DIAGNOSTIC, .start = ata_start_diagnostic},
+	{ATA_CMD_PACKET, ATA_PACKET, .start = start_packet},
+	{0xa1, ATA_PIO_IN, .start = ata_start_identify},
+	{0xe0, .start = ata_start_nothing}, /* STANDBY, IDLE, SLEEP */
+	{0xe1, .start = ata_start_nothing},
+	{0xe2, .start = ata_start_nothing},
+	{0xe3, .start = ata_start_nothing},
+	{0xe5, .start = ata_start_power},
+	{0xe6, .start = ata_start_nothing},
+	{0xec, .start = start_not_a_disk},
+	{0xef, .start = ata_start_features},
 };
+
+/* ---- dispatch ---- */
+
+static const struct ata_row *find_row(const struct ata_dev *d, uint8_t code)
+{
+	size_t nr = sizeof(cdrom_rows) / sizeof(cdrom_rows[0]);
+	const struct ata_row *rows = cdrom_rows;
+
+	if (!d->is_cdrom)
+		rows = ata_disk_rows(&nr);
+	for (size_t i = 0; i < nr; i++)
+		if (rows[i].code == code)
+			return &rows[i];
+	return NULL;
+}
+
+enum ata_protocol ata_protocol(const struct ata_dev *d, uint8_t command)
+{
+	const struct ata_row *row = find_row(d, command);
+
+	return row ? row->protocol : ATA_NO_DATA;
+}
 
 enum ata_result ata_start(struct ata_dev *d, struct ata_cmd *c)
 {
-	const struct row *rows = d->is_cdrom ? cdrom_rows : disk_rows;
-	size_t nr = d->is_cdrom ? sizeof(cdrom_rows) / sizeof(*rows)
-				: sizeof(disk_rows) / sizeof(*rows);
+	const struct ata_row *row = find_row(d, c->tf.command);
 
 	c->moved = 0;
-	c->is_queued = c->is_pio_in = false;
+	c->part = 0;
+	c->block = 512;
+	c->is_queued = false;
+	c->is_pio_in = row && row->protocol == ATA_PIO_IN;
 	c->next = NULL;
-	for (size_t i = 0; i < nr; i++)
-		if (rows[i].code == c->tf.command)
-			return rows[i].start(d, c, &rows[i]);
-	return ata_fail(c, ATA_ERROR_ABRT);
+	return row ? row->start(d, c, row) : ata_fail(c, ATA_ERROR_ABRT);
 }
 
 enum ata_result ata_next(struct ata_dev *d, struct ata_cmd *c, int res)
@@ -508,10 +272,36 @@ void ata_signature(const struct ata_dev *d, struct ata_taskfile *tf)
 
 void ata_reset(struct ata_dev *d)
 {
+	d->power = 0xff;
 	mmc_reset(&d->mmc);
 }
 
 /* ---- life ---- */
+
+static void power_on(struct ata_dev *d)
+{
+	ata_reset(d);
+	d->multiple = 0;
+	d->mode = (uint8_t)d->transport->default_mode;
+	d->heads = 16;
+	d->sectors = 63;
+	d->look_ahead = d->smart = true;
+	d->queued_error = false;
+	d->wce_now = d->wce_default;
+}
+
+static const struct ata_transport *find_transport(const struct device *parent)
+{
+	static const struct ata_transport *const transports[] = {
+		&ahci_transport,
+		&ide_transport,
+	};
+
+	for (size_t i = 0; i < 2; i++)
+		if (transports[i]->controller == parent->cls)
+			return transports[i];
+	return NULL;
+}
 
 static int ata_create(struct ata_dev *d, const struct device_args *args,
 		      bool is_cdrom, struct error *e)
@@ -527,7 +317,13 @@ static int ata_create(struct ata_dev *d, const struct device_args *args,
 
 	if (!args->drive || !args->io || !args->parent)
 		return error_set(e, -EINVAL,
-				 "a SATA drive needs a drive and a controller");
+				 "an ATA drive needs an image and a "
+				 "controller");
+	d->transport = find_transport(args->parent);
+	if (!d->transport)
+		return error_set(e, -EINVAL,
+				 "'%s' is neither a SATA nor an IDE controller",
+				 args->parent->name);
 	if (is_cdrom && !drive_readonly(args->drive))
 		return error_set(e, -EINVAL, "a CD-ROM must be read-only");
 	r = drive_attach(args->drive, &caps, e);
@@ -537,10 +333,11 @@ static int ata_create(struct ata_dev *d, const struct device_args *args,
 	d->io = args->io;
 	d->unit = args->unit;
 	d->is_cdrom = is_cdrom;
-	d->block_len = is_cdrom ? 2048 : DRIVE_SECTOR;
-	d->wce_default = d->wce_now = drive_wce(d->drive);
+	d->block_len = is_cdrom ? MMC_BLOCK : DRIVE_SECTOR;
+	d->wce_default = drive_wce(d->drive);
 	mmc_init(&d->mmc, d->drive);
-	return ahci_attach(args->parent, d, e);
+	power_on(d);
+	return d->transport->attach(args->parent, d, e);
 }
 
 static int disk_create(struct device *dev, const struct device_args *args,
@@ -562,23 +359,29 @@ static void ata_quiesce(struct device *dev)
 
 static void ata_destroy(struct device *dev)
 {
+	struct ata_dev *d = (struct ata_dev *)(void *)dev;
+
 	ata_quiesce(dev);
-	ahci_detach((struct ata_dev *)(void *)dev);
+	d->transport->detach(d);
 }
 
 static void ata_device_reset(struct device *dev)
 {
-	struct ata_dev *d = (struct ata_dev *)(void *)dev;
-
 	ata_quiesce(dev);
-	ata_reset(d);
-	d->multiple = 0;
-	d->queued_error = false;
-	d->wce_now = d->wce_default;
+	power_on((struct ata_dev *)(void *)dev);
 }
+
+/* ---- state ---- */
 
 static const struct state_field ata_fields[] = {
 	STATE_FIELD(struct ata_dev, multiple),
+	STATE_FIELD(struct ata_dev, mode),
+	STATE_FIELD(struct ata_dev, power),
+	STATE_FIELD(struct ata_dev, heads),
+	STATE_FIELD(struct ata_dev, sectors),
+	STATE_FIELD(struct ata_dev, look_ahead),
+	STATE_FIELD(struct ata_dev, smart),
+	STATE_FIELD(struct ata_dev, host_failed),
 	STATE_FIELD(struct ata_dev, wce_now),
 	STATE_FIELD(struct ata_dev, queued_error),
 	STATE_FIELD(struct ata_dev, queued_tag),
@@ -591,17 +394,94 @@ static const struct state_field ata_fields[] = {
 	STATE_STRUCTS(struct ata_dev, mmc, 1, &mmc_state),
 };
 
+static int ata_check(void *obj, int version, struct error *e)
+{
+	struct ata_dev *d = obj;
+
+	(void)version;
+	if (d->multiple <= ATA_MAX_MULTIPLE && d->heads && d->heads <= 16 &&
+	    d->sectors)
+		return 0;
+	return error_set(e, -EINVAL,
+			 "'%s': no ATA drive has %u sectors a block, %u heads "
+			 "and %u sectors a track",
+			 d->dev.name, d->multiple, d->heads, d->sectors);
+}
+
 static const struct state_desc ata_state = {
 	.name = "ata",
 	.version = 2,
 	.oldest = 2,
 	.fields = ata_fields,
 	.nr_fields = sizeof(ata_fields) / sizeof(ata_fields[0]),
+	.check = ata_check,
 };
+
+static const struct state_field cmd_fields[] = {
+	STATE_FIELD(struct ata_cmd, tf.command),
+	STATE_FIELD(struct ata_cmd, tf.status),
+	STATE_FIELD(struct ata_cmd, tf.error),
+	STATE_FIELD(struct ata_cmd, tf.device),
+	STATE_FIELD(struct ata_cmd, tf.features),
+	STATE_FIELD(struct ata_cmd, tf.count),
+	STATE_FIELD(struct ata_cmd, tf.lba),
+	STATE_ARRAY(struct ata_cmd, packet),
+	STATE_FIELD(struct ata_cmd, to_guest),
+	STATE_FIELD(struct ata_cmd, window),
+	STATE_FIELD(struct ata_cmd, is_pio_in),
+	STATE_FIELD(struct ata_cmd, block),
+	STATE_FIELD(struct ata_cmd, part),
+	STATE_FIELD(struct ata_cmd, moved),
+	STATE_FIELD(struct ata_cmd, move.write),
+	STATE_FIELD(struct ata_cmd, move.fua),
+	STATE_FIELD(struct ata_cmd, move.step),
+	STATE_FIELD(struct ata_cmd, move.off),
+	STATE_FIELD(struct ata_cmd, move.left),
+};
+
+/* No request is in flight; what the last one left is no command's. */
+static void cmd_pre_save(void *obj)
+{
+	struct ata_cmd *c = obj;
+
+	if (c->move.step == MOVE_SUBMITTED)
+		c->move.step = MOVE_BEGUN;
+	if (!c->window)
+		c->part = 0;
+}
+
+static int cmd_check(void *obj, int version, struct error *e)
+{
+	struct ata_cmd *c = obj;
+
+	(void)version;
+	if (c->move.step <= MOVE_FILLED && c->block && c->part <= c->window &&
+	    (c->move.step == MOVE_BEGUN || c->part <= c->move.left))
+		return 0;
+	return error_set(e, -EINVAL,
+			 "no ATA command waits with %u bytes in a window of "
+			 "%u, in blocks of %u",
+			 c->part, c->window, c->block);
+}
+
+const struct state_desc ata_cmd_state = {
+	.name = "ata-command",
+	.version = 1,
+	.oldest = 1,
+	.fields = cmd_fields,
+	.nr_fields = sizeof(cmd_fields) / sizeof(cmd_fields[0]),
+	.pre_save = cmd_pre_save,
+	.check = cmd_check,
+};
+
+void ata_cmd_loaded(struct ata_cmd *c)
+{
+	c->next = move_next;
+}
 
 const struct device_class ata_disk_class = {
 	.name = "ata-disk",
-	.summary = "SATA disk",
+	.summary = "ATA disk",
 	.bus = DEVICE_ON_CONTROLLER,
 	.size = sizeof(struct ata_dev),
 	.create = disk_create,
@@ -613,7 +493,7 @@ const struct device_class ata_disk_class = {
 
 const struct device_class atapi_cdrom_class = {
 	.name = "atapi-cdrom",
-	.summary = "SATA CD-ROM drive",
+	.summary = "ATAPI CD-ROM drive",
 	.bus = DEVICE_ON_CONTROLLER,
 	.size = sizeof(struct ata_dev),
 	.create = cdrom_create,

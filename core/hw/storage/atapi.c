@@ -1,4 +1,6 @@
 /* Packet commands (SFF-8020i) in front of what a CD-ROM drive answers. */
+#include <errno.h>
+
 #include "core/hw/storage/ata.h"
 
 /* The interrupt reason and byte count of a finished packet command. */
@@ -20,10 +22,11 @@ static enum ata_result end(struct ata_dev *d, struct ata_cmd *c,
 	return ata_ok(c);
 }
 
-static enum ata_result read_done(struct ata_dev *d, struct ata_cmd *c, int res)
+enum ata_result atapi_moved(struct ata_dev *d, struct ata_cmd *c, int res)
 {
-	if (!res)
-		c->moved = c->req.len;
+	/* Invalid field: the guest's list can't take what it asks for. */
+	if (res == -EFAULT)
+		return end(d, c, mmc_check(&d->mmc, 0x05, 0x24, 0x00));
 	return end(d, c, mmc_read_done(&d->mmc, res));
 }
 
@@ -42,12 +45,7 @@ enum ata_result atapi_start(struct ata_dev *d, struct ata_cmd *c)
 		ata_reply(d, c, m.data, m.len);
 		break;
 	case MMC_READ:
-		if (!ata_prepare(c, DRIVE_READ, m.off, m.bytes)) {
-			r = mmc_check(&d->mmc, 0x05, 0x24, 0x00);
-			break;
-		}
-		c->next = read_done;
-		return ATA_SUBMIT;
+		return ata_move(d, c, false, m.off, m.bytes, false);
 	case MMC_EJECT:
 		c->next = eject_done;
 		return ATA_EJECT;
