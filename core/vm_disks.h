@@ -69,10 +69,12 @@ struct vm_disk_snapshot {
 };
 #define VM_DISK_SNAPSHOTS 16
 
+#define VM_DISK_DIFFERS 4
+
 struct vm_disk_facts {
 	struct vm_disk_mode wanted, now;
 	/* A sentence for each way in which the two differ. */
-	char differs[4][160];
+	char differs[VM_DISK_DIFFERS][160];
 	unsigned nr_differs;
 	bool is_cdrom, readonly, has_medium, scratch;
 	uint64_t len;

@@ -484,6 +484,7 @@ int drive_replace_medium(struct drive *d, const char *path, struct error *e)
 			  "'%s': closing the image failed: %s", d->path,
 			  strerror(-ret));
 	d->blk = blk;
+	drive_look_forget(d);
 	return 0;
 }
 

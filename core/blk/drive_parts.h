@@ -3,7 +3,8 @@
  *
  *   drive.c        requests, media, life
  *   drive_stats.c  counters, and what is not flushed yet
- *   drive_work.c   looks, jobs and exports beside the guest
+ *   drive_look.c   looks at the images, for people
+ *   drive_work.c   jobs and exports beside the guest
  *   drive_image.c  from a configuration to an open node
  *   power/cut.c    cutting the power
  *
@@ -16,6 +17,7 @@
 
 #include "core/blk/co.h"
 #include "core/blk/drive_int.h"
+#include "core/blk/drive_look.h"
 #include "core/blk/drive_stats.h"
 #include "core/blk/layers.h"
 #include "core/loop.h"
@@ -52,14 +54,15 @@ struct drive {
 	bool own_flush_busy, own_flush_again;
 	struct drive_req *done_first, *done_last;
 	struct blk_export *export;
-	pthread_mutex_t
-		job_lock; /* a leaf; protects what is down to layers_ns */
+	pthread_mutex_t job_lock; /* a leaf; protects what is down to look */
 	struct blk_job *job;
 	struct layers_range look_at;
 	struct layers layers;
 	uint64_t layers_ns; /* when that was; 0: never */
-	int look_wanted;    /* atomic */
-	bool looking;
+	struct drive_look look;
+	unsigned look_wanted; /* atomic: kinds of looks */
+	unsigned looking;     /* kinds that are being taken */
+	bool stop_looking;
 	struct co_queue looked;
 	int scratch_fd; /* of a scratch disk's overlay; -1: none yet */
 	bool wce_at_first;
@@ -81,8 +84,6 @@ int drive_replace_medium(struct drive *d, const char *path, struct error *e);
 
 /* drive.c: a flush of the drive's own, of all that completed before. */
 void drive_flush_soon(struct drive *d);
-/* drive_work.c: looks at the images when someone asked for that. */
-void drive_look_if_wanted(struct drive *d);
 /* [co] Ends what reads the medium beside the guest, but for a job. */
 void drive_work_stop(struct drive *d);
 

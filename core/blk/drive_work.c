@@ -1,6 +1,6 @@
 /*
- * What is done with a drive's images beside the guest's requests: looking at
- * them, jobs, an export.
+ * What is done with a drive's images beside the guest's requests: jobs, an
+ * export.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,60 +10,6 @@
 #include "core/blk/job.h"
 #include "core/error.h"
 #include "core/log.h"
-
-/* ---- looking at the images ---- */
-
-static void look_co(void *arg)
-{
-	struct drive *d = arg;
-	struct layers_range range;
-	struct layers now;
-
-	pthread_mutex_lock(&d->job_lock);
-	range = d->look_at;
-	pthread_mutex_unlock(&d->job_lock);
-	layers_look(d->blk, &range, &now);
-	pthread_mutex_lock(&d->job_lock);
-	d->layers = now;
-	d->layers_ns = loop_now_ns();
-	pthread_mutex_unlock(&d->job_lock);
-	d->looking = false;
-	co_wake_all(&d->looked);
-}
-
-void drive_look_if_wanted(struct drive *d)
-{
-	if (!__atomic_exchange_n(&d->look_wanted, 0, __ATOMIC_RELAXED))
-		return;
-	if (d->looking || !d->blk)
-		return;
-	d->looking = true;
-	if (co_start(d->ctx, look_co, d))
-		d->looking = false;
-}
-
-static bool same_range(const struct layers_range *a,
-		       const struct layers_range *b)
-{
-	return a->off == b->off && a->len == b->len &&
-	       a->nr_cells == b->nr_cells && a->first == b->first;
-}
-
-void drive_layers_copy(struct drive *d, const struct layers_range *range,
-		       uint64_t max_age_ns, struct layers *out)
-{
-	bool is_old;
-
-	pthread_mutex_lock(&d->job_lock);
-	*out = d->layers;
-	d->look_at = *range;
-	is_old = loop_now_ns() - d->layers_ns > max_age_ns ||
-		 !same_range(range, &out->range);
-	pthread_mutex_unlock(&d->job_lock);
-	if (is_old &&
-	    !__atomic_exchange_n(&d->look_wanted, 1, __ATOMIC_RELAXED))
-		loop_post(d->loop, &d->bell->work);
-}
 
 /* ---- running ---- */
 
@@ -219,6 +165,5 @@ void drive_work_stop(struct drive *d)
 {
 	if (d->export)
 		stop_export(d->blk, d);
-	while (d->looking)
-		co_wait(&d->looked, NULL);
+	drive_look_stop(d);
 }

@@ -401,6 +401,20 @@ const struct blk_driver blk_file_driver = {
 	.truncate = file_truncate,
 };
 
+const struct host_file *blk_host_file(const struct blk *b)
+{
+	const struct file_node *f = b->priv;
+
+	return b->drv == &blk_file_driver ? &f->host : NULL;
+}
+
+const char *blk_host_aio(const struct blk *b)
+{
+	const struct file_node *f = b->priv;
+
+	return b->drv == &blk_file_driver ? f->aio->class->name : NULL;
+}
+
 int blk_make_file(struct blk_ctx *ctx, const char *path, uint64_t len,
 		  enum blk_prealloc mode, struct error *e)
 {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct blk;
 struct error;
 
 struct host_file {
@@ -25,5 +26,10 @@ void host_file_close(struct host_file *f);
 /* Opens it again for writing (or reading only), with the locks of that. */
 int host_file_reopen(struct host_file *f, const char *path, bool write,
 		     struct error *e);
+
+/* file_node.c, on the loop: the file of a file node and the name of its AIO
+ * backend; NULL when b is another node. */
+const struct host_file *blk_host_file(const struct blk *b);
+const char *blk_host_aio(const struct blk *b);
 
 #endif
