@@ -17,6 +17,7 @@ enum page_cache_source {
 	PAGE_CACHE_CACHESTAT,
 	PAGE_CACHE_MINCORE
 };
+/* "cachestat"; empty when unknown. */
 const char *page_cache_source_name(enum page_cache_source source);
 
 struct page_cache {
