@@ -29,6 +29,13 @@ static const struct vm_disk_bus buses[] = {
 		.units = 16,
 		.devfn = -1,
 	},
+	{
+		.name = "sd",
+		.disk = "sd-card",
+		.controller = "sdhci-pci",
+		.units = 1,
+		.devfn = -1,
+	},
 };
 
 const struct vm_disk_bus *vm_disk_bus_at(size_t i)

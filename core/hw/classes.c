@@ -12,6 +12,7 @@ extern const struct device_class vga_class, option_rom_class;
 extern const struct device_class virtio_blk_class, virtio_rng_class;
 extern const struct device_class virtio_scsi_class;
 extern const struct device_class scsi_disk_class, scsi_cdrom_class;
+extern const struct device_class sdhci_class, sd_card_class;
 extern const struct device_class virtio_keyboard_class, virtio_tablet_class;
 extern const struct device_class ahci_class, piix_ide_class;
 extern const struct device_class ata_disk_class, atapi_cdrom_class;
@@ -35,6 +36,8 @@ static const struct device_class *const classes[] = {
 	&virtio_scsi_class,	/* SCSI controller */
 	&scsi_disk_class,	/* disk behind it */
 	&scsi_cdrom_class,	/* CD-ROM drive behind it */
+	&sdhci_class,		/* SD host controller */
+	&sd_card_class,		/* card in its slot */
 	&virtio_rng_class,	/* entropy */
 	&virtio_keyboard_class, /* keyboard */
 	&virtio_tablet_class,	/* absolute pointer */
