@@ -111,6 +111,18 @@ int dma_map(struct mem *mem, gpa_t gpa, uint64_t len, bool write,
 	return err ? err : s.nr;
 }
 
+void *dma_map_one(struct mem *mem, gpa_t gpa, uint64_t len, bool write)
+{
+	struct iovec iov[8];
+	int nr = dma_map(mem, gpa, len, write, iov, 8);
+
+	for (int i = 1; i < nr; i++)
+		if ((uint8_t *)iov[i - 1].iov_base + iov[i - 1].iov_len !=
+		    (uint8_t *)iov[i].iov_base)
+			return NULL;
+	return nr > 0 ? iov[0].iov_base : NULL;
+}
+
 static struct ram_block *block_of(struct mem *mem, const uint8_t *host)
 {
 	struct ram_block *b = NULL;

@@ -126,6 +126,9 @@ int dma_write(struct mem *mem, gpa_t gpa, const void *buf, size_t len);
  * dma_mark_iov. */
 int dma_map(struct mem *mem, gpa_t gpa, uint64_t len, bool write,
 	    struct iovec *iov, int max);
+/* Where [gpa, gpa + len) lies when it is one stretch of host memory: a ring.
+ * NULL when it isn't, or leaves RAM; valid and marked like dma_map's pieces. */
+void *dma_map_one(struct mem *mem, gpa_t gpa, uint64_t len, bool write);
 /* [any] Marks what host pieces from dma_map cover; len bytes from the first. */
 void dma_mark_iov(struct mem *mem, const struct iovec *iov, int nr,
 		  uint64_t len);

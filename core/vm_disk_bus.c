@@ -30,6 +30,10 @@ static const struct vm_disk_bus buses[] = {
 		.devfn = -1,
 	},
 	{
+		.name = "nvme",
+		.disk = "nvme",
+	},
+	{
 		.name = "sd",
 		.disk = "sd-card",
 		.controller = "sdhci-pci",

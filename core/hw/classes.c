@@ -9,6 +9,7 @@ extern const struct device_class rtc_class, i8042_class, serial_class;
 extern const struct device_class debugcon_class, debug_exit_class;
 extern const struct device_class fw_cfg_class;
 extern const struct device_class vga_class, option_rom_class;
+extern const struct device_class nvme_class;
 extern const struct device_class virtio_blk_class, virtio_rng_class;
 extern const struct device_class virtio_scsi_class;
 extern const struct device_class scsi_disk_class, scsi_cdrom_class;
@@ -32,6 +33,7 @@ static const struct device_class *const classes[] = {
 	&piix_ide_class,	/* IDE controller */
 	&ata_disk_class,	/* disk behind either */
 	&atapi_cdrom_class,	/* CD-ROM drive behind either */
+	&nvme_class,		/* disk */
 	&virtio_blk_class,	/* disk */
 	&virtio_scsi_class,	/* SCSI controller */
 	&scsi_disk_class,	/* disk behind it */
