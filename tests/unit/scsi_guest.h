@@ -13,6 +13,7 @@
 
 #define RING_LEN   64u
 #define NR_QUEUES  3u
+#define MAX_QUEUES 4u
 #define RING(q)	   (0x10000u + 0x4000u * (q))
 #define DESC(q)	   (RING(q))
 #define AVAIL(q)   (RING(q) + 0x1000)
@@ -41,7 +42,8 @@ struct answer {
 struct guest {
 	struct fake_pc *pc;
 	struct device *dev, *disk;
-	uint16_t avail[NR_QUEUES], used[NR_QUEUES];
+	uint16_t avail[MAX_QUEUES], used[MAX_QUEUES];
+	unsigned queue; /* of requests */
 	uint8_t lun[8];
 	uint64_t tag;
 };
@@ -73,13 +75,15 @@ static inline void set_queue(struct guest *g, unsigned q)
 	g->avail[q] = g->used[q] = 0;
 }
 
-static inline void start(struct guest *g)
+static inline void start_with(struct guest *g, uint32_t features)
 {
 	struct fake_pc *pc = g->pc;
 
 	set_status(g, 0);
 	pc_wait_reg(pc, COMMON + 20, 1, 0xff, 0);
 	set_status(g, 3);
+	pc_out(pc, COMMON + 8, 0, 4);
+	pc_out(pc, COMMON + 12, features, 4);
 	pc_out(pc, COMMON + 8, 1, 4);
 	pc_out(pc, COMMON + 12, 1, 4); /* VERSION_1 */
 	set_status(g, 11);
@@ -88,6 +92,11 @@ static inline void start(struct guest *g)
 		set_queue(g, q);
 	set_status(g, 15);
 	assert_int_equal(get_status(g), 15);
+}
+
+static inline void start(struct guest *g)
+{
+	start_with(g, 0);
 }
 
 /* ---- rings ---- */
@@ -152,12 +161,12 @@ static inline void build(struct guest *g, unsigned i, const uint8_t *cdb,
 	memcpy(head, g->lun, 8);
 	memcpy(head + 8, &tag, 8);
 	memcpy(head + 19, cdb, cdb_len);
-	put_desc(g, 2, at++, HEAD(i), HEAD_LEN, 1);
+	put_desc(g, g->queue, at++, HEAD(i), HEAD_LEN, 1);
 	if (out)
-		put_desc(g, 2, at++, data, out, 1);
-	put_desc(g, 2, at++, ANSWER(i), ANSWER_LEN, in ? 3 : 2);
+		put_desc(g, g->queue, at++, data, out, 1);
+	put_desc(g, g->queue, at++, ANSWER(i), ANSWER_LEN, in ? 3 : 2);
 	if (in)
-		put_desc(g, 2, at++, data, in, 2);
+		put_desc(g, g->queue, at++, data, in, 2);
 }
 
 static inline struct answer answer_of(struct guest *g, unsigned i)
@@ -180,9 +189,9 @@ static inline struct answer send_cdb(struct guest *g, const uint8_t *cdb,
 	uint32_t used;
 
 	build(g, 0, cdb, cdb_len, out, in);
-	offer(g, 2, 0);
-	kick(g, 2);
-	used = wait_used(g, 2);
+	offer(g, g->queue, 0);
+	kick(g, g->queue);
+	used = wait_used(g, g->queue);
 	a = answer_of(g, 0);
 	a.used = used;
 	return a;
@@ -218,7 +227,7 @@ static inline void make(struct guest *g, struct fake_pc *pc,
 {
 	struct device_args args = {.devfn = -1, .io = pc->io};
 
-	*g = (struct guest){.pc = pc, .lun = {1}, .tag = 100};
+	*g = (struct guest){.pc = pc, .lun = {1}, .tag = 100, .queue = 2};
 	g->dev = pc_add(pc, &virtio_scsi_class, "scsi", &args);
 	pc_open_drive(pc, preset, readonly);
 	args.parent = g->dev;

@@ -1,6 +1,8 @@
 /* The virtio-scsi controller, driven by a guest's driver written here. */
 #include "tests/unit/scsi_guest.h"
 
+#include "core/disk_driver.h"
+
 #define ABORT_TASK	   0
 #define ABORT_TASK_SET	   1
 #define CLEAR_ACA	   2
@@ -135,6 +137,26 @@ static void many_requests_in_one_kick(void **state)
 	}
 	expect_good(SEND(&g, 0, 512, 0x28, 0, B32(5), 0, B16(1), 0));
 	assert_int_equal(data_of(&g, 0)[511], 99 + 5);
+}
+
+static void each_vcpu_has_a_queue(void **state)
+{
+	struct fake_pc *pc = *state;
+	struct guest g;
+
+	pc->m.nr_vcpus = 2;
+	make_ready(&g, pc, DRIVE_WRITEBACK, false);
+	assert_int_equal(pc_in(pc, COMMON + 18, 2), 4);
+	assert_int_equal(pc_in(pc, CONFIG, 4), 2);
+	set_queue(&g, 3);
+	for (unsigned i = 0; i < 100; i++) {
+		g.queue = 2 + i % 2;
+		data_of(&g, 0)[0] = (uint8_t)i;
+		expect_good(SEND(&g, 512, 0, 0x2a, 0, B32(i), 0, B16(1)));
+	}
+	g.queue = 2;
+	expect_good(SEND(&g, 0, 512, 0x28, 0, B32(99), 0, B16(1)));
+	assert_int_equal(data_of(&g, 0)[0], 99);
 }
 
 static void residuals_and_overruns(void **state)
@@ -477,6 +499,103 @@ static void units_sit_where_there_is_room(void **state)
 	world_resume(pc->m.world);
 }
 
+/* ---- news for the driver ---- */
+
+#define F_CHANGE 4u
+
+/* Room for an event of len bytes. */
+static void offer_event(struct guest *g, uint32_t len)
+{
+	memset(pc_ram(g->pc, HEAD(14)), 0xee, 16);
+	put_desc(g, 1, 0, HEAD(14), len, 2);
+	offer(g, 1, 0);
+	kick(g, 1);
+}
+
+static void expect_event(struct guest *g, uint32_t event, uint32_t reason)
+{
+	uint32_t got[4];
+
+	assert_int_equal(wait_used(g, 1), 16);
+	memcpy(got, pc_ram(g->pc, HEAD(14)), 16);
+	assert_int_equal(got[0], event);
+	assert_int_equal(got[1], event & 0xff ? 1 : 0);
+	assert_int_equal(got[3], reason);
+}
+
+static void set_wce(struct guest *g, bool on)
+{
+	world_stop(g->pc->m.world, NULL);
+	assert_int_equal(scsi_disk_class.disk_set_wce(g->disk, on, &g->pc->e),
+			 0);
+	world_resume(g->pc->m.world);
+}
+
+static void person_switches_the_write_cache(void **state)
+{
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	start_with(&g, F_CHANGE);
+	expect_sense(SEND(&g, 0, 0, 0x00), ATTENTION_POWER_ON);
+	expect_good(SEND(&g, 512, 0, 0x2a, 0, B32(0), 0, B16(1)));
+	offer_event(&g, 16);
+	set_wce(&g, false);
+	expect_event(&g, 3, 0x012a);
+	expect_sense(SEND(&g, 0, 0, 0x00), 0x062a01);
+	expect_good(SEND(&g, 0, 64, 0x1a, 8, 0x08, 0, 64));
+	assert_int_equal(data_of(&g, 0)[6], 0);
+	pc_gate.syncs = 0;
+	expect_good(SEND(&g, 512, 0, 0x2a, 0, B32(0), 0, B16(1)));
+	assert_true(pc_gate.syncs >= 1);
+	/* Twice without room: the driver learns that it missed something. */
+	set_wce(&g, true);
+	set_wce(&g, false);
+	offer_event(&g, 16);
+	expect_event(&g, 0x80000000u, 0);
+	/* The same again is no news. */
+	set_wce(&g, false);
+	offer_event(&g, 16);
+	set_wce(&g, true);
+	expect_event(&g, 3, 0x012a);
+	offer_event(&g, 15);
+	set_wce(&g, false);
+	pc_wait_reg(g.pc, COMMON + 20, 1, 64, 64);
+}
+
+static void disk_grows_under_its_driver(void **state)
+{
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	start_with(&g, F_CHANGE);
+	expect_sense(SEND(&g, 0, 0, 0x00), ATTENTION_POWER_ON);
+	offer_event(&g, 16);
+	world_stop(g.pc->m.world, NULL);
+	assert_true(scsi_disk_class.disk_resized(g.disk));
+	world_resume(g.pc->m.world);
+	expect_event(&g, 3, 0x092a);
+}
+
+static void what_the_driver_uses_is_known(void **state)
+{
+	struct disk_driver d = {0};
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	scsi_disk_class.disk_driver(g.disk, &d);
+	assert_false(d.started);
+	start(&g);
+	expect_sense(SEND(&g, 0, 0, 0x00), ATTENTION_POWER_ON);
+	expect_good(SEND(&g, 0, 0, 0x35));
+	d = (struct disk_driver){0};
+	scsi_disk_class.disk_driver(g.disk, &d);
+	assert_true(d.started && d.flush && d.fua && d.wce_control);
+	assert_string_equal(d.offered, "SYNCHRONIZE-CACHE FUA MODE-SELECT-08 "
+				       "UNMAP WRITE-SAME");
+	assert_string_equal(d.accepted, "SYNCHRONIZE-CACHE");
+}
+
 /* ---- state ---- */
 
 static void save_both(struct guest *g, struct state_buf *buf)
@@ -581,6 +700,7 @@ int main(void)
 		T(controller_says_what_it_is),
 		T(data_go_round_in_several_pieces),
 		T(many_requests_in_one_kick),
+		T(each_vcpu_has_a_queue),
 		T(residuals_and_overruns),
 		T(targets_and_luns),
 		T(driver_chooses_the_sizes),
@@ -595,6 +715,9 @@ int main(void)
 		T(broken_functions_stop_the_device_only),
 		T(same_descriptor_twice_stops_the_device),
 		T(units_sit_where_there_is_room),
+		T(person_switches_the_write_cache),
+		T(disk_grows_under_its_driver),
+		T(what_the_driver_uses_is_known),
 		T(state_moves_to_another_controller),
 		T(impossible_states_are_refused),
 	};

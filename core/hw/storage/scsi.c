@@ -88,30 +88,28 @@ uint64_t scsi_nr_blocks(const struct scsi_unit *u)
 	return drive_len(u->drive) / u->block_len;
 }
 
-enum scsi_result scsi_submit(struct scsi_unit *u, struct scsi_cmd *c,
-			     enum drive_op op, uint64_t off, uint64_t len,
-			     enum scsi_result (*next)(struct scsi_unit *,
-						      struct scsi_cmd *, int))
+enum scsi_result scsi_submit(struct scsi_cmd *c, enum drive_op op, uint64_t off,
+			     uint64_t len, scsi_next_fn *next)
 {
 	c->req.op = op;
 	c->req.off = off;
 	c->req.len = len;
 	/* Also when the guest turns the cache on before the write is done. */
-	c->req.fua = !u->wce && (op == DRIVE_WRITE || op == DRIVE_WRITE_ZEROES);
-	c->req.may_unmap = false;
+	c->req.fua =
+		c->is_stable && (op == DRIVE_WRITE || op == DRIVE_WRITE_ZEROES);
+	c->req.may_unmap = c->req.flush_follows = false;
 	c->next = next;
 	return SCSI_SUBMIT;
 }
 
-enum scsi_result scsi_submit_in(
-	struct scsi_unit *u, struct scsi_cmd *c, uint64_t off, uint64_t len,
-	enum scsi_result (*next)(struct scsi_unit *, struct scsi_cmd *, int))
+enum scsi_result scsi_submit_in(struct scsi_cmd *c, uint64_t off, uint64_t len,
+				scsi_next_fn *next)
 {
 	iov_drop_back(c->in, &c->nr_in, c->in_len - len);
 	c->req.iov = c->in;
 	c->req.nr_iov = c->nr_in;
 	c->stored = len;
-	return scsi_submit(u, c, DRIVE_READ, off, len, next);
+	return scsi_submit(c, DRIVE_READ, off, len, next);
 }
 
 static enum scsi_result flush_done(struct scsi_unit *u, struct scsi_cmd *c,
@@ -121,9 +119,9 @@ static enum scsi_result flush_done(struct scsi_unit *u, struct scsi_cmd *c,
 	return res ? scsi_io_error(c, res, true) : scsi_good(c);
 }
 
-enum scsi_result scsi_submit_flush(struct scsi_unit *u, struct scsi_cmd *c)
+enum scsi_result scsi_submit_flush(struct scsi_cmd *c)
 {
-	return scsi_submit(u, c, DRIVE_FLUSH, 0, 0, flush_done);
+	return scsi_submit(c, DRIVE_FLUSH, 0, 0, flush_done);
 }
 
 void scsi_look(struct scsi_unit *u)
@@ -168,6 +166,7 @@ void scsi_power_on(struct scsi_unit *u)
 {
 	u->wce = u->wce_default;
 	u->is_stopped = false;
+	u->uses = 0;
 	mmc_reset(&u->mmc);
 	u->attention = SCSI_ATTENTION_POWER_ON;
 }
@@ -238,7 +237,7 @@ enum scsi_result scsi_start_stop(struct scsi_unit *u, struct scsi_cmd *c)
 		u->is_stopped = false;
 		return scsi_good(c);
 	}
-	return scsi_submit(u, c, DRIVE_FLUSH, 0, 0, stop_done);
+	return scsi_submit(c, DRIVE_FLUSH, 0, 0, stop_done);
 }
 
 enum scsi_result scsi_prevent(struct scsi_unit *u, struct scsi_cmd *c)
@@ -287,6 +286,8 @@ enum scsi_result scsi_start(struct scsi_unit *u, struct scsi_cmd *c)
 	const struct scsi_row *row = find_row(u, c->cdb[0]);
 
 	begin(c);
+	c->is_stable = !u->wce;
+	u->uses |= SCSI_USES_ANY;
 	scsi_look(u);
 	if (u->attention && !(row && (row->flags & SCSI_ANY_TIME))) {
 		c->status = SCSI_CHECK_CONDITION;

@@ -51,11 +51,26 @@ enum scsi_attention {
 	SCSI_ATTENTION_ALL = 15
 };
 
+/* What a driver has made use of since power-on. */
+enum scsi_use {
+	SCSI_USES_ANY = 1,
+	SCSI_USES_FLUSH = 2,
+	SCSI_USES_FUA = 4,
+	SCSI_USES_MODE_SELECT = 8,
+	SCSI_USES_UNMAP = 16,
+	SCSI_USES_WRITE_SAME = 32
+};
+
 struct scsi_sense {
 	uint8_t key, asc, ascq;
 };
 
+struct scsi_cmd;
 struct scsi_unit;
+
+/* Goes on after a drive request, or an eject, that ended with res. */
+typedef enum scsi_result scsi_next_fn(struct scsi_unit *u, struct scsi_cmd *c,
+				      int res);
 
 struct scsi_cmd {
 	/* The transport's; of the pieces the unit may cut off the end. */
@@ -71,10 +86,10 @@ struct scsi_cmd {
 	uint64_t stored;	 /* bytes of in that were, or may be, changed */
 	/* The unit's own. */
 	struct drive_req req;
-	enum scsi_result (*next)(struct scsi_unit *u, struct scsi_cmd *c,
-				 int res);
+	scsi_next_fn *next;
 	uint64_t off, left, checked; /* bytes, of a command of many steps */
 	unsigned nr_ranges;	     /* of UNMAP */
+	bool is_stable;		     /* taken while the write cache was off */
 	bool is_single;		     /* one block is compared with each */
 	struct iovec pieces[SCSI_PIECES];
 	uint8_t bounce[SCSI_BOUNCE];
@@ -92,8 +107,10 @@ struct scsi_unit {
 	bool wce, wce_default;
 	uint8_t attention; /* enum scsi_attention */
 	bool is_stopped;   /* START STOP UNIT */
-	uint64_t len;	   /* of the drive, as last looked at */
-	struct mmc mmc;	   /* of a CD-ROM drive */
+	uint8_t uses;	   /* enum scsi_use */
+	struct drive_limits limits;
+	uint64_t len;	/* of the drive, as last looked at */
+	struct mmc mmc; /* of a CD-ROM drive */
 };
 
 /* Begins a command whose cdb and buffers are set. */

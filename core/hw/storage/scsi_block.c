@@ -62,9 +62,10 @@ static enum scsi_result transfer_done(struct scsi_unit *u, struct scsi_cmd *c,
 static enum scsi_result submit_read(struct scsi_unit *u, struct scsi_cmd *c,
 				    int res)
 {
+	(void)u;
 	if (res)
 		return scsi_io_error(c, res, true);
-	return scsi_submit_in(u, c, c->off, c->left, transfer_done);
+	return scsi_submit_in(c, c->off, c->left, transfer_done);
 }
 
 /* What READ and WRITE refuse alike; SCSI_SUBMIT: nothing. */
@@ -94,19 +95,18 @@ static enum scsi_result do_read(struct scsi_unit *u, struct scsi_cmd *c)
 		return r;
 	/* From the medium, that is: what is cached goes there first. */
 	if ((flags_of(c) & FUA) && u->wce)
-		return scsi_submit(u, c, DRIVE_FLUSH, 0, 0, submit_read);
+		return scsi_submit(c, DRIVE_FLUSH, 0, 0, submit_read);
 	return submit_read(u, c, 0);
 }
 
-static enum scsi_result submit_write(
-	struct scsi_unit *u, struct scsi_cmd *c, bool fua,
-	enum scsi_result (*next)(struct scsi_unit *, struct scsi_cmd *, int))
+static enum scsi_result submit_write(struct scsi_cmd *c, bool fua,
+				     scsi_next_fn *next)
 {
 	iov_drop_back(c->out, &c->nr_out, c->out_len - c->left);
 	c->out_len = c->left;
 	c->req.iov = c->out;
 	c->req.nr_iov = c->nr_out;
-	scsi_submit(u, c, DRIVE_WRITE, c->off, c->left, next);
+	scsi_submit(c, DRIVE_WRITE, c->off, c->left, next);
 	c->req.fua |= fua;
 	return SCSI_SUBMIT;
 }
@@ -114,10 +114,13 @@ static enum scsi_result submit_write(
 static enum scsi_result do_write(struct scsi_unit *u, struct scsi_cmd *c)
 {
 	enum scsi_result r = check_transfer(u, c, c->out_len);
+	bool fua = flags_of(c) & FUA;
 
+	if (fua)
+		u->uses |= SCSI_USES_FUA;
 	if (r != SCSI_SUBMIT)
 		return r;
-	return submit_write(u, c, flags_of(c) & FUA, transfer_done);
+	return submit_write(c, fua, transfer_done);
 }
 
 /* ---- VERIFY, WRITE AND VERIFY ---- */
@@ -235,7 +238,7 @@ static enum scsi_result do_verify(struct scsi_unit *u, struct scsi_cmd *c)
 	if (compare && c->out_len < need)
 		return scsi_overrun(c);
 	/* It is the medium that is verified: 5.29. */
-	return scsi_submit(u, c, DRIVE_FLUSH, 0, 0,
+	return scsi_submit(c, DRIVE_FLUSH, 0, 0,
 			   compare ? compare_start : read_start);
 }
 
@@ -261,7 +264,7 @@ static enum scsi_result do_write_and_verify(struct scsi_unit *u,
 	r = check_transfer(u, c, c->out_len);
 	if (r != SCSI_SUBMIT)
 		return r;
-	return submit_write(u, c, true, verified_write_done);
+	return submit_write(c, true, verified_write_done);
 }
 
 /* ---- SYNCHRONIZE CACHE ---- */
@@ -270,9 +273,10 @@ static enum scsi_result do_sync_cache(struct scsi_unit *u, struct scsi_cmd *c)
 {
 	struct extent x = decode(c->cdb);
 
+	u->uses |= SCSI_USES_FLUSH;
 	if (!is_inside(u, &x))
 		return out_of_range(c);
-	return scsi_submit_flush(u, c);
+	return scsi_submit_flush(c);
 }
 
 /* ---- UNMAP ---- */
@@ -291,7 +295,7 @@ static enum scsi_result unmap_next(struct scsi_unit *u, struct scsi_cmd *c,
 		p = c->bounce + UNMAP_RANGE * c->checked++;
 		if (!get32(p + 8))
 			continue;
-		return scsi_submit(u, c, DRIVE_DISCARD, get64(p) * u->block_len,
+		return scsi_submit(c, DRIVE_DISCARD, get64(p) * u->block_len,
 				   (uint64_t)get32(p + 8) * u->block_len,
 				   unmap_next);
 	}
@@ -324,6 +328,7 @@ static enum scsi_result do_unmap(struct scsi_unit *u, struct scsi_cmd *c)
 	uint8_t header[UNMAP_HEADER];
 	enum scsi_result r;
 
+	u->uses |= SCSI_USES_UNMAP;
 	if (c->cdb[1] & 1) /* ANCHOR */
 		return scsi_bad_field(c);
 	if (!len)
@@ -358,6 +363,7 @@ static enum scsi_result same_step(struct scsi_unit *u, struct scsi_cmd *c,
 	uint64_t len = 0;
 	unsigned nr = 0;
 
+	(void)u;
 	if (res)
 		return scsi_io_error(c, res, true);
 	if (!c->left)
@@ -371,9 +377,12 @@ static enum scsi_result same_step(struct scsi_unit *u, struct scsi_cmd *c,
 	}
 	c->req.iov = c->pieces;
 	c->req.nr_iov = (int)nr;
-	scsi_submit(u, c, DRIVE_WRITE, c->off, len, same_step);
+	scsi_submit(c, DRIVE_WRITE, c->off, len, same_step);
 	c->off += len;
 	c->left -= len;
+	/* The last is made stable, and all with it. */
+	c->req.flush_follows = c->left;
+	c->req.fua &= !c->left;
 	return SCSI_SUBMIT;
 }
 
@@ -395,6 +404,7 @@ static enum scsi_result do_write_same(struct scsi_unit *u, struct scsi_cmd *c)
 	bool no_data = c->cdb[0] == 0x93 && (c->cdb[1] & WS_NDOB);
 	uint8_t known = WS_UNMAP | (c->cdb[0] == 0x93 ? WS_NDOB : 0);
 
+	u->uses |= SCSI_USES_WRITE_SAME;
 	if ((c->cdb[1] & ~known) || !x.nr)
 		return scsi_bad_field(c);
 	if (!is_inside(u, &x))
@@ -411,7 +421,7 @@ static enum scsi_result do_write_same(struct scsi_unit *u, struct scsi_cmd *c)
 	c->off = x.lba * u->block_len;
 	c->left = x.nr * u->block_len;
 	if (is_zero(c->bounce, u->block_len)) {
-		scsi_submit(u, c, DRIVE_WRITE_ZEROES, c->off, c->left,
+		scsi_submit(c, DRIVE_WRITE_ZEROES, c->off, c->left,
 			    zeroes_done);
 		c->req.may_unmap = c->cdb[1] & WS_UNMAP;
 		return SCSI_SUBMIT;
@@ -446,6 +456,7 @@ static enum scsi_result do_service_action_in(struct scsi_unit *u,
 		return scsi_bad_field(c);
 	put64(out, nr ? nr - 1 : 0);
 	put32(out + 8, u->block_len);
+	out[13] = (uint8_t)__builtin_ctz(u->limits.align / u->block_len);
 	if (!drive_readonly(u->drive))
 		out[14] = 0x80 | 0x40; /* thin; unmapped reads as zeroes */
 	return scsi_reply(c, out, sizeof(out), get32(c->cdb + 10));

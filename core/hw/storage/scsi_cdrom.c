@@ -32,7 +32,7 @@ static enum scsi_result carry(struct scsi_unit *u, struct scsi_cmd *c,
 	case MMC_READ:
 		if (m->bytes > c->in_len)
 			return scsi_overrun(c);
-		return scsi_submit_in(u, c, m->off, m->bytes, read_done);
+		return scsi_submit_in(c, m->off, m->bytes, read_done);
 	case MMC_EJECT:
 		c->next = eject_done;
 		return SCSI_EJECT;

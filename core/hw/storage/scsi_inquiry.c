@@ -73,8 +73,12 @@ static unsigned page_limits(const struct scsi_unit *u, uint8_t *p)
 	uint8_t *page = p - 4;
 
 	page[4] = 0x01; /* WRITE SAME needs a count */
+	put16(page + 6, u->limits.align / u->block_len);
 	put32(page + 8, SCSI_MAX_TRANSFER / u->block_len);
+	put32(page + 12, u->limits.unit / u->block_len);
 	if (!drive_readonly(u->drive)) {
+		put32(page + 28, u->limits.unit / u->block_len);
+		page[32] = 0x80; /* from block 0 on */
 		put32(page + 20, SCSI_MAX_RANGE / u->block_len);
 		put32(page + 24, SCSI_MAX_UNMAPS);
 		put64(page + 36, SCSI_MAX_RANGE / u->block_len);

@@ -63,16 +63,13 @@ enum scsi_result scsi_overrun(struct scsi_cmd *c);
 /* Blocks of the medium; 0: none there. */
 uint64_t scsi_nr_blocks(const struct scsi_unit *u);
 /* Makes c->req a request of the unit's drive, with next for its end. */
-enum scsi_result scsi_submit(struct scsi_unit *u, struct scsi_cmd *c,
-			     enum drive_op op, uint64_t off, uint64_t len,
-			     enum scsi_result (*next)(struct scsi_unit *,
-						      struct scsi_cmd *, int));
+enum scsi_result scsi_submit(struct scsi_cmd *c, enum drive_op op, uint64_t off,
+			     uint64_t len, scsi_next_fn *next);
 /* Makes it a read into the guest's buffers, which are long enough. */
-enum scsi_result scsi_submit_in(
-	struct scsi_unit *u, struct scsi_cmd *c, uint64_t off, uint64_t len,
-	enum scsi_result (*next)(struct scsi_unit *, struct scsi_cmd *, int));
+enum scsi_result scsi_submit_in(struct scsi_cmd *c, uint64_t off, uint64_t len,
+				scsi_next_fn *next);
 /* A flush, then GOOD. */
-enum scsi_result scsi_submit_flush(struct scsi_unit *u, struct scsi_cmd *c);
+enum scsi_result scsi_submit_flush(struct scsi_cmd *c);
 /* Lets the unit see that its disk was resized. */
 void scsi_look(struct scsi_unit *u);
 /* Takes the most important thing left to tell; key 0: there is none. */

@@ -223,6 +223,7 @@ enum scsi_result scsi_mode_select(struct scsi_unit *u, struct scsi_cmd *c)
 		r = check_page(u, c, &l, &wce);
 	if (r != SCSI_SUBMIT)
 		return r;
+	u->uses |= SCSI_USES_MODE_SELECT;
 	u->wce = wce;
-	return was && !wce ? scsi_submit_flush(u, c) : scsi_good(c);
+	return was && !wce ? scsi_submit_flush(c) : scsi_good(c);
 }

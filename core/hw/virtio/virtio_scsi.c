@@ -22,6 +22,10 @@
 #define CONFIG_SENSE_SIZE 20
 #define CONFIG_CDB_SIZE	  24
 
+/* Of requests: one for each vCPU, so that interrupts go where they are awaited;
+ * one loop serves them all. */
+#define MAX_QUEUES 8
+
 #define MAX_SECTORS  65535 /* of 512 bytes, within a unit's own limit */
 #define MAX_LUN	     16383
 #define SENSE_SIZE   96
@@ -83,6 +87,7 @@ static void on_reset(struct virtio_dev *v)
 	s->sense_size = SENSE_SIZE;
 	s->cdb_size = CDB_SIZE;
 	s->waiting = NULL;
+	s->events_missed = false;
 	for (unsigned i = 0; i < VIRTIO_SCSI_QUEUE_LEN; i++)
 		s->tmfs[i].busy = false;
 	for (unsigned i = 0; i < VIRTIO_SCSI_TARGETS; i++)
@@ -324,10 +329,10 @@ static void serve(struct virtio_dev *v, unsigned index)
 	struct virtio_scsi_slot *slot, *next;
 	bool wce[VIRTIO_SCSI_TARGETS] = {0};
 
-	if (index == QUEUE_CONTROL)
-		virtio_scsi_serve_control(s);
-	if (index < QUEUE_REQUEST)
+	if (index < QUEUE_REQUEST) {
+		virtio_scsi_serve_control(s, index);
 		return;
+	}
 	pthread_mutex_lock(&v->pci.dev.lock);
 	slot = take_batch(s, index);
 	for (unsigned i = 0; i < VIRTIO_SCSI_TARGETS; i++)
@@ -382,7 +387,7 @@ void virtio_scsi_detach(struct scsi_unit *u)
 static const struct virtio_device_class scsi_type = {
 	.id = 8,
 	.class_code = 0x010000,
-	.nr_queues = QUEUE_REQUEST + 1,
+	.nr_queues = QUEUE_REQUEST + MAX_QUEUES,
 	.queue_len = VIRTIO_SCSI_QUEUE_LEN,
 	.config_len = CONFIG_LEN,
 	.config_read = config_read,
@@ -399,7 +404,11 @@ static void slots_fini(struct virtio_scsi *s)
 
 static int slots_init(struct virtio_scsi *s, struct error *e)
 {
-	s->nr_slots = VIRTIO_SCSI_QUEUE_LEN;
+	unsigned cpus = s->v.pci.dev.m->nr_vcpus;
+
+	cpus = cpus < MAX_QUEUES ? cpus : MAX_QUEUES;
+	s->v.nr_queues = QUEUE_REQUEST + cpus;
+	s->nr_slots = cpus * VIRTIO_SCSI_QUEUE_LEN;
 	s->slots = calloc(s->nr_slots, sizeof(*s->slots));
 	s->tmfs = calloc(VIRTIO_SCSI_QUEUE_LEN, sizeof(*s->tmfs));
 	if (!s->slots || !s->tmfs) {
@@ -430,7 +439,8 @@ static int scsi_create(struct device *dev, const struct device_args *args,
 	s->cdb_size = CDB_SIZE;
 	s->requests = device_counter_add(dev, "requests");
 	s->errors = device_counter_add(dev, "errors");
-	r = virtio_init(&s->v, &scsi_type, 0, args->io, args, e);
+	r = virtio_init(&s->v, &scsi_type, VIRTIO_SCSI_F_CHANGE, args->io, args,
+			e);
 	if (r)
 		slots_fini(s);
 	return r;
@@ -467,6 +477,7 @@ static const struct state_field scsi_fields[] = {
 	STATE_STRUCTS(struct virtio_scsi, v, 1, &virtio_dev_state),
 	STATE_FIELD(struct virtio_scsi, sense_size),
 	STATE_FIELD(struct virtio_scsi, cdb_size),
+	STATE_FIELD(struct virtio_scsi, events_missed),
 };
 
 static int scsi_check(void *obj, int version, struct error *e)

@@ -6,6 +6,8 @@
 #ifndef CORE_HW_VIRTIO_VIRTIO_SCSI_H
 #define CORE_HW_VIRTIO_VIRTIO_SCSI_H
 
+#include <stdint.h>
+
 struct device;
 struct error;
 struct scsi_unit;
@@ -20,5 +22,9 @@ int virtio_scsi_attach(struct device *controller, struct scsi_unit *u,
 /* Takes it away; nothing may be in flight.  A unit that isn't attached is
  * fine. */
 void virtio_scsi_detach(struct scsi_unit *u);
+
+/* Locked (the controller's): tells a driver that wants to know that something
+ * about u changed, by additional sense code and qualifier. */
+void virtio_scsi_tell(struct scsi_unit *u, uint8_t asc, uint8_t ascq);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * virtio_scsi_int: what the controller's life and request queues
- * (virtio_scsi.c) and its control queue (virtio_scsi_tmf.c) share.
+ * (virtio_scsi.c) and its control queue (virtio_scsi_control.c) share.
  *
  * Invariants: a slot is busy from when its chain is taken until it was pushed,
  * or, after a reset, until its drive request came back; an aborted slot goes
@@ -15,6 +15,8 @@
 #include "core/hw/storage/scsi.h"
 #include "core/hw/virtio/virtio.h"
 #include "core/hw/virtio/virtio_scsi.h"
+
+#define VIRTIO_SCSI_F_CHANGE (1ull << 2)
 
 #define VIRTIO_SCSI_QUEUE_LEN 128
 #define VIRTIO_SCSI_SEG_MAX   126
@@ -71,6 +73,7 @@ struct virtio_scsi {
 	/* Under the lock. */
 	uint32_t sense_size, cdb_size; /* what the driver set */
 	uint64_t serial;
+	bool events_missed; /* the driver had no room for one */
 	unsigned nr_slots;
 	struct virtio_scsi_slot *slots; /* QUEUE_LEN for each request queue */
 	struct virtio_scsi_tmf *tmfs;	/* QUEUE_LEN */
@@ -82,8 +85,8 @@ struct virtio_scsi {
  * unit, or none, in *target. */
 struct scsi_unit *virtio_scsi_unit(struct virtio_scsi *s, const uint8_t *lun,
 				   struct scsi_unit **target);
-/* On the loop: takes what is on the control queue. */
-void virtio_scsi_serve_control(struct virtio_scsi *s);
+/* On the loop: takes what is on the control or the event queue. */
+void virtio_scsi_serve_control(struct virtio_scsi *s, unsigned queue);
 /* Locked: a command has ended; answers functions that waited for it. */
 void virtio_scsi_ended(struct virtio_scsi *s);
 

@@ -1,5 +1,5 @@
-/* The control queue: task management functions, and events that nobody has:
- * virtio 1.2, 5.6.6.2. */
+/* The control queue (task management functions) and the event queue: virtio
+ * 1.2, 5.6.6.2 and 5.6.6.3. */
 #include <string.h>
 
 #include "core/hw/virtio/virtio_scsi_int.h"
@@ -181,14 +181,75 @@ static bool take(struct virtio_scsi *s)
 	return true;
 }
 
-void virtio_scsi_serve_control(struct virtio_scsi *s)
+/* ---- events ---- */
+
+#define EVENT_NONE   0u
+#define EVENT_CHANGE 3u
+#define EVENT_MISSED 0x80000000u
+
+struct event {
+	uint32_t event;
+	uint8_t lun[8];
+	uint32_t reason;
+};
+
+static void send_event(struct virtio_scsi *s, struct event *event)
 {
-	pthread_mutex_lock(&s->v.pci.dev.lock);
+	struct iovec iov[8];
+	struct vq_chain chain = {.iov = iov, .max = 8};
+	uint16_t head;
+
+	if (!virtio_next(&s->v, QUEUE_EVENT, &head)) {
+		s->events_missed = true;
+		return;
+	}
+	if (!virtio_walk(&s->v, QUEUE_EVENT, head, &chain))
+		return;
+	if (s->events_missed)
+		event->event |= EVENT_MISSED;
+	if (!virtio_store(&s->v, &chain, 0, event, sizeof(*event))) {
+		virtio_fail(&s->v, "event buffer is too short");
+		return;
+	}
+	s->events_missed = false;
+	virtio_push(&s->v, QUEUE_EVENT, head, sizeof(*event));
+	virtio_interrupt(&s->v, QUEUE_EVENT);
+}
+
+void virtio_scsi_tell(struct scsi_unit *u, uint8_t asc, uint8_t ascq)
+{
+	struct virtio_scsi *s = (struct virtio_scsi *)(void *)u->dev.parent;
+	struct event event = {
+		.event = EVENT_CHANGE,
+		.lun = {1, (uint8_t)u->target},
+		.reason = asc | (uint32_t)ascq << 8,
+	};
+
+	if ((s->v.status & VIRTIO_STATUS_DRIVER_OK) &&
+	    virtio_has(&s->v, VIRTIO_SCSI_F_CHANGE))
+		send_event(s, &event);
+}
+
+/* ---- on the loop ---- */
+
+static void serve_functions(struct virtio_scsi *s)
+{
 	do {
 		virtio_want_kicks(&s->v, QUEUE_CONTROL, false);
 		while (take(s))
 			;
 	} while (virtio_want_kicks(&s->v, QUEUE_CONTROL, true));
 	virtio_interrupt(&s->v, QUEUE_CONTROL);
+}
+
+void virtio_scsi_serve_control(struct virtio_scsi *s, unsigned queue)
+{
+	struct event none = {.event = EVENT_NONE};
+
+	pthread_mutex_lock(&s->v.pci.dev.lock);
+	if (queue == QUEUE_CONTROL)
+		serve_functions(s);
+	else if (s->events_missed)
+		send_event(s, &none);
 	pthread_mutex_unlock(&s->v.pci.dev.lock);
 }
