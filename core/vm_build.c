@@ -239,10 +239,12 @@ static int build_engine(struct vm *vm, struct error *e)
 /* What it finds in CMOS memory and fw_cfg. */
 static int tell_firmware(struct vm *vm, struct error *e)
 {
+	const char *order = *vm->cfg.boot_order ? vm->cfg.boot_order : "cd";
 	int r = fw_cfg_add_machine(&vm->m, BOOT_MENU_MS, e);
 
-	rtc_set_boot_order(&vm->m,
-			   *vm->cfg.boot_order ? vm->cfg.boot_order : "cd");
+	rtc_set_boot_order(&vm->m, order);
+	if (!r)
+		r = vm_add_boot_order(vm, order, e);
 	return r ? r : acpi_add_files(&vm->m, e);
 }
 

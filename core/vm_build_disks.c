@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "core/blk/drive.h"
+#include "core/hw/isa/fw_cfg.h"
+#include "core/hw/pci.h"
 #include "core/vm_disk_bus.h"
 #include "core/vm_internal.h"
 
@@ -75,12 +77,31 @@ static int add_controller(struct vm *vm, const struct vm_disk_bus *bus,
 	return 0;
 }
 
+static void name_for_firmware(struct vm_disk *disk,
+			      const struct vm_disk_bus *bus,
+			      const struct device *dev, unsigned unit)
+{
+	const struct device *function = bus->controller ? dev->parent : dev;
+	unsigned devfn =
+		((const struct pci_dev *)(const void *)function)->devfn;
+	size_t room = sizeof(disk->boot_path);
+	int n = snprintf(disk->boot_path, room, "/pci@i0cf8/disk@%x",
+			 devfn >> 3);
+
+	if (devfn & 7)
+		n += snprintf(disk->boot_path + n, room - n, ",%x", devfn & 7);
+	if (bus->path)
+		snprintf(disk->boot_path + n, room - n, bus->path,
+			 unit / bus->per_channel, unit % bus->per_channel);
+}
+
 static int add_disk(struct vm *vm, unsigned i, const struct vm_disk_bus *bus,
 		    struct place *p, struct error *e)
 {
 	const struct vm_disk_config *cfg = &vm->cfg.disks[i];
 	struct vm_disk *disk = &vm->disks[i];
 	struct device_args args = {.devfn = -1, .is_cdrom = cfg->cdrom};
+	struct device *dev;
 	int r = 0;
 
 	snprintf(disk->name, sizeof(disk->name), "%s%u",
@@ -100,10 +121,12 @@ static int add_disk(struct vm *vm, unsigned i, const struct vm_disk_bus *bus,
 	if (r)
 		return r;
 	args.drive = disk->drive;
-	return vm_add_device(vm, cfg->cdrom ? bus->cdrom : bus->disk,
-			     disk->name, &args, e)
-		       ? 0
-		       : -EIO;
+	dev = vm_add_device(vm, cfg->cdrom ? bus->cdrom : bus->disk, disk->name,
+			    &args, e);
+	if (!dev)
+		return -EIO;
+	name_for_firmware(disk, bus, dev, args.unit);
+	return 0;
 }
 
 /* Controllers come first: where they sit does not depend on the disks. */
@@ -140,4 +163,20 @@ int vm_build_disks(struct vm *vm, struct error *e)
 			error_prefix(e, r, "disk %u", i);
 	}
 	return r;
+}
+
+int vm_add_boot_order(struct vm *vm, const char *order, struct error *e)
+{
+	char text[VM_MAX_DISKS * sizeof(vm->disks[0].boot_path)] = "";
+	size_t len = 0;
+
+	for (; *order; order++)
+		for (unsigned i = 0; i < vm->nr_disks; i++)
+			if (vm->cfg.disks[i].cdrom == (*order == 'd'))
+				len += snprintf(text + len, sizeof(text) - len,
+						"%s%s", len ? "\n" : "",
+						vm->disks[i].boot_path);
+	if (!len)
+		return 0;
+	return fw_cfg_add_file(vm->m.fw_cfg, "bootorder", text, len + 1, e);
 }

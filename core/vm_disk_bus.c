@@ -20,6 +20,8 @@ static const struct vm_disk_bus buses[] = {
 		.controller = "ahci",
 		.units = 6,
 		.devfn = (0x1f << 3) | 2,
+		.path = "/drive@%x/disk@%x",
+		.per_channel = 1,
 	},
 	{
 		.name = "scsi",
@@ -28,6 +30,8 @@ static const struct vm_disk_bus buses[] = {
 		.controller = "virtio-scsi-pci",
 		.units = 16,
 		.devfn = -1,
+		.path = "/channel@0/disk@%x,%x",
+		.per_channel = 1,
 	},
 	{
 		.name = "nvme",

@@ -21,6 +21,11 @@ struct vm_disk_bus {
 	unsigned units;	      /* of one controller */
 	unsigned controllers; /* at most; 0: as many as are needed */
 	int devfn;	      /* of the first controller; -1: the next free */
+	/* What firmware puts behind the PCI function to name a disk: a format
+	 * of its channel and its place there (Open Firmware's IEEE 1275 path,
+	 * as SeaBIOS has it); NULL: nothing. */
+	const char *path;
+	unsigned per_channel;
 };
 
 /* NULL behind the last. */

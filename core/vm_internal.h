@@ -33,6 +33,7 @@ struct vm_disk {
 	char name[32];
 	char path[VM_PATH_LEN]; /* of the medium; under vm->lock */
 	struct drive *drive;
+	char boot_path[64]; /* as firmware names it */
 };
 
 /* A command on its way; freed when done unless someone waits for it. */
@@ -130,6 +131,9 @@ struct device *vm_add_device(struct vm *vm, const char *cls, const char *name,
 
 /* What vm->cfg says of disks; 0 or -errno with the reason. */
 int vm_build_disks(struct vm *vm, struct error *e);
+/* Tells the firmware which disk comes first: as in vm->cfg.boot_order, those of
+ * a kind as they are in vm->cfg. */
+int vm_add_boot_order(struct vm *vm, const char *order, struct error *e);
 
 /* ---- vm_run.c ---- */
 
