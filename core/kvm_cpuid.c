@@ -160,7 +160,7 @@ static void add_brand(struct kvm_cpuid2 *cpuid)
 {
 	uint32_t leaf;
 
-	if (__get_cpuid_max(0x80000000, NULL) < LEAF_BRAND_LAST)
+	if ((unsigned)__get_cpuid_max(0x80000000, NULL) < LEAF_BRAND_LAST)
 		return;
 	for (leaf = LEAF_BRAND_FIRST; leaf <= LEAF_BRAND_LAST; leaf++) {
 		struct kvm_cpuid_entry2 *c = find_or_add(cpuid, leaf);
