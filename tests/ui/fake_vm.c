@@ -7,6 +7,7 @@
  * begins with "absent" can't be made.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/vm.h"
+#include "core/vm_disks.h"
+#include "core/vm_power.h"
 
 #define MAX_EVENTS 64
 
@@ -35,7 +38,7 @@ struct vm {
 	struct vm_event events[MAX_EVENTS];
 	size_t nr_events;
 	uint64_t commands;
-	unsigned resets;
+	unsigned resets, cuts;
 };
 
 /* ---- the pretended guest ---- */
@@ -208,10 +211,14 @@ static void obey(struct vm *vm, const struct vm_command *cmd)
 	case VM_CMD_NMI:
 		return;
 	case VM_CMD_CUT_POWER:
+		vm->cuts++;
 		tell(vm, VM_EVENT_POWER_CUT, "power cut");
 		return;
-	case VM_CMD_CHANGE_MEDIUM:
 	case VM_CMD_DISK:
+		log_write(vm->log, LOG_LEVEL_INFO, vm->config.name,
+			  "disk %u is told: %s", cmd->index, cmd->text);
+		return;
+	case VM_CMD_CHANGE_MEDIUM:
 		tell(vm, VM_EVENT_COMMAND_FAILED, "the tray is locked");
 		return;
 	}
@@ -432,17 +439,115 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 	snprintf(out->bus, sizeof(out->bus), "virtio");
 	snprintf(out->cache, sizeof(out->cache), "unsafe");
 	snprintf(out->aio, sizeof(out->aio), "io_uring");
-	out->after[0].event = "guest crash";
-	out->after[0].text = "every write that completed is there";
-	out->after[1].event = "power loss";
-	out->after[1].text = "nothing is certain to be there";
-	out->after[1].bad = true;
 	out->len = 16 << 20;
 	out->has_medium = out->wce = true;
 	out->reads = 10;
 	out->writes = 20;
 	(void)vm;
 	return 1;
+}
+
+/* A disk on which much is not as it was asked for. */
+static void pretend_modes(struct vm_disk_facts *f)
+{
+	static const struct {
+		const char *event, *text;
+		bool bad;
+	} after[] = {
+		{"guest crash", "every write that completed is there", false},
+		{"crash of this program", "every write that completed is there",
+		 false},
+		{"crash of the host's kernel",
+		 "every write that a completed flush followed is there", false},
+		{"power loss", "nothing is certain to be there", true},
+	};
+
+	strcpy(f->wanted.cache, "none");
+	strcpy(f->now.cache, "writeback");
+	strcpy(f->wanted.aio, "io_uring");
+	strcpy(f->now.aio, "threads");
+	f->wanted.direct = true;
+	f->wanted.wce = f->now.wce = true;
+	strcpy(f->differs[0], "the host's file system refuses O_DIRECT");
+	f->nr_differs = 1;
+	for (int i = 0; i < 4; i++) {
+		f->after[i].event = after[i].event;
+		f->after[i].text = after[i].text;
+		f->after[i].bad = after[i].bad;
+	}
+	f->driver_known = f->driver.started = f->driver.flush = true;
+	f->driver.wce_control = true;
+	strcpy(f->device, "virtio-blk-pci");
+	strcpy(f->driver.offered, "F_FLUSH F_CONFIG_WCE F_DISCARD F_MQ");
+	strcpy(f->driver.accepted, "F_FLUSH F_CONFIG_WCE");
+}
+
+static void pretend_flow(struct vm_disk_flow *f, uint64_t ops, int bucket)
+{
+	f->ops = ops;
+	f->bytes = ops * 4096;
+	f->in_flight = 3;
+	f->max_ns = (uint64_t)3000 << bucket;
+	f->latency[bucket] = ops - ops / 4 - ops / 8 - 1;
+	f->latency[bucket + 1] = ops / 4;
+	f->latency[bucket - 2] = ops / 8;
+	f->latency[bucket + 2] = 1;
+}
+
+static void pretend_files(struct vm_disk_facts *f)
+{
+	strcpy(f->files[0].path, "/disks/pretended.qcow2");
+	f->files[0].flags = O_RDWR;
+	f->files[0].cache_known = true;
+	f->files[0].cached = 5 << 20;
+	strcpy(f->files[1].path, "/disks/a-base-with-a-long-name.img");
+	f->files[1].layer = 1;
+	f->files[1].flags = O_RDONLY | O_DIRECT;
+	f->files[1].cache_known = true;
+	f->nr_files = f->all_files = 2;
+	f->cached = 5 << 20;
+	f->dirty = 1200 << 10;
+	f->cache_known = f->dirty_known = true;
+	strcpy(f->cache_source, "cachestat");
+	strcpy(f->snapshots[0].id, "1");
+	strcpy(f->snapshots[0].name, "fresh");
+	f->nr_snapshots = f->all_snapshots = 1;
+	f->can_snapshot = true;
+}
+
+bool vm_disk_facts_copy(struct vm *vm, unsigned index,
+			struct vm_disk_facts *out)
+{
+	(void)vm;
+	memset(out, 0, sizeof(*out));
+	if (index)
+		return false;
+	out->len = 16 << 20;
+	out->has_medium = out->scratch = true;
+	pretend_modes(out);
+	pretend_files(out);
+	pretend_flow(&out->flow[VM_DISK_READ], 12345, 7);
+	pretend_flow(&out->flow[VM_DISK_WRITE], 310, 10);
+	out->host_flushes = 2;
+	out->unflushed_writes = 310;
+	out->unflushed_bytes = 310 * 4096;
+	out->unflushed_age_ns = 200000000000;
+	out->never_flush_after_ns = 300000000000;
+	return true;
+}
+
+void vm_power_cut_copy(struct vm *vm, struct vm_power_cut *out)
+{
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&vm->lock);
+	out->nr = vm->cuts;
+	pthread_mutex_unlock(&vm->lock);
+	if (!out->nr)
+		return;
+	strcpy(out->mode, "torn");
+	out->nr_disks = 1;
+	strcpy(out->disks[0].name, "disk0");
+	strcpy(out->disks[0].verdict, "all that was promised is there");
 }
 
 /* What a layer of the pretended disk has at a cluster of 64 KiB. */

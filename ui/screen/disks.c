@@ -21,22 +21,6 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
-static uint64_t counter_of(const struct vm_disk_row *d, enum disks_rate rate)
-{
-	switch (rate) {
-	case RATE_READS:
-		return d->reads;
-	case RATE_WRITES:
-		return d->writes;
-	case RATE_FLUSHES:
-		return d->flushes;
-	case RATE_READ_BYTES:
-		return d->read_bytes;
-	default:
-		return d->write_bytes;
-	}
-}
-
 static void push(uint64_t *rates, int nr, int seconds, uint64_t rate)
 {
 	int keep = nr + seconds > DISKS_HISTORY ? DISKS_HISTORY - seconds : nr;
@@ -46,34 +30,44 @@ static void push(uint64_t *rates, int nr, int seconds, uint64_t rate)
 		rates[keep + i] = rate;
 }
 
+static uint64_t a_second(uint64_t now, uint64_t before, uint64_t ns)
+{
+	return now < before
+		       ? 0
+		       : (uint64_t)((double)(now - before) * 1e9 / (double)ns +
+				    0.5);
+}
+
+static void sample_flow(struct disks_history *h, const struct vm_disk_flow *f,
+			int nr, int seconds, uint64_t ns)
+{
+	if (seconds) {
+		push(h->ops, nr, seconds, a_second(f->ops, h->last_ops, ns));
+		push(h->bytes, nr, seconds,
+		     a_second(f->bytes, h->last_bytes, ns));
+	}
+	h->last_ops = f->ops;
+	h->last_bytes = f->bytes;
+}
+
 /* A time in which nobody looked counts with its mean. */
 static void sample(struct disks_view *dv)
 {
 	uint64_t now = now_ns(), passed = now - dv->sampled_ns;
-	int seconds = (int)((double)passed / 1e9 + 0.1);
-	bool is_first = !dv->sampled_ns;
+	int seconds = 0;
 
-	if (!seconds && !is_first)
-		return;
-	seconds = seconds > DISKS_HISTORY ? DISKS_HISTORY : seconds;
-	dv->sampled_ns = now;
-	for (int i = 0; i < dv->nr; i++) {
-		struct disks_history *h = &dv->history[i];
-
-		for (int k = 0; k < NR_RATES; k++) {
-			uint64_t n = counter_of(&dv->rows[i], k);
-			double grown =
-				n < h->last[k] ? 0 : (double)(n - h->last[k]);
-
-			h->last[k] = n;
-			if (!is_first)
-				push(h->rates[k], dv->nr_history, seconds,
-				     (uint64_t)(grown * 1e9 / (double)passed +
-						0.5));
-		}
+	if (dv->sampled_ns) {
+		seconds = (double)passed / 1e9 < DISKS_HISTORY
+				  ? (int)((double)passed / 1e9 + 0.1)
+				  : DISKS_HISTORY;
+		if (!seconds)
+			return;
 	}
-	if (is_first)
-		return;
+	dv->sampled_ns = now;
+	for (int i = 0; i < dv->nr; i++)
+		for (int k = 0; k < VM_DISK_NR_KINDS; k++)
+			sample_flow(&dv->history[i][k], &dv->facts[i].flow[k],
+				    dv->nr_history, seconds, passed);
 	dv->nr_history += seconds;
 	if (dv->nr_history > DISKS_HISTORY)
 		dv->nr_history = DISKS_HISTORY;
@@ -100,6 +94,8 @@ static void look(struct ui *ui, struct view *v)
 	if (!vm)
 		return;
 	dv->nr = (int)vm_disks_copy(vm, dv->rows, VM_MAX_DISKS);
+	for (int i = 0; i < dv->nr; i++)
+		vm_disk_facts_copy(vm, (unsigned)i, &dv->facts[i]);
 	sample(dv);
 	for (int i = 0; i < dv->nr; i++)
 		if (matches(&dv->rows[i], v->filter))
@@ -131,10 +127,10 @@ enum {
 	COL_BUS = 11,
 	COL_CACHE = 19,
 	COL_WCE = 32,
-	COL_BUSY = 36,
-	COL_OPS = 42,
-	COL_BYTES = 49,
-	COL_GRAPH = 60,
+	COL_BUSY = 35,
+	COL_WAITS = 40,
+	COL_BYTES = 51,
+	COL_GRAPH = 62,
 	COL_PATH = 77
 };
 
@@ -144,10 +140,10 @@ static void draw_head(struct ui *ui, struct rect in)
 		int col;
 		const char *text;
 	} heads[] = {
-		{COL_NAME, "Name"},	   {COL_BUS, "Bus"},
-		{COL_CACHE, "Cache"},	   {COL_WCE, "WCE"},
-		{COL_BUSY, " Busy"},	   {COL_OPS, " Ops/s"},
-		{COL_BYTES, "   Bytes/s"}, {COL_PATH, "Image"},
+		{COL_NAME, "Name"},	  {COL_BUS, "Bus"},
+		{COL_CACHE, "Cache"},	  {COL_WCE, "WCE"},
+		{COL_BUSY, " Busy"},	  {COL_WAITS, " Unflushed"},
+		{COL_BYTES, "  Bytes/s"}, {COL_PATH, "Image"},
 	};
 
 	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
@@ -158,50 +154,65 @@ static void draw_head(struct ui *ui, struct rect in)
 static void draw_rate(struct ui *ui, const struct disks_view *dv, int disk,
 		      int row, struct rect in)
 {
-	const struct disks_history *h = &dv->history[disk];
-	uint64_t bytes[DISKS_HISTORY], max = 1, ops;
+	uint64_t bytes[DISKS_HISTORY] = {0}, max = 1;
 	int n = dv->nr_history;
 	char text[32];
 
 	if (!n)
 		return;
 	for (int i = 0; i < n; i++) {
-		bytes[i] = h->rates[RATE_READ_BYTES][i] +
-			   h->rates[RATE_WRITE_BYTES][i];
+		for (int k = 0; k < VM_DISK_NR_KINDS; k++)
+			bytes[i] += dv->history[disk][k].bytes[i];
 		max = bytes[i] > max ? bytes[i] : max;
-	}
-	ops = h->rates[RATE_READS][n - 1] + h->rates[RATE_WRITES][n - 1] +
-	      h->rates[RATE_FLUSHES][n - 1];
-	if (ops) {
-		text_count(ops, text, sizeof(text));
-		canvas_right(&ui->canvas, row, in.col + COL_OPS, 6, ROLE_TEXT,
-			     text);
 	}
 	if (bytes[n - 1]) {
 		text_size(bytes[n - 1], text, sizeof(text));
 		canvas_right(&ui->canvas, row, in.col + COL_BYTES, 10,
 			     ROLE_TEXT, text);
 	}
-	canvas_spark(&ui->canvas, row, in.col + COL_GRAPH, 16, ROLE_GRAPH,
+	canvas_spark(&ui->canvas, row, in.col + COL_GRAPH, 14, ROLE_GRAPH,
 		     bytes, n, max);
 }
 
-static void draw_disk(struct ui *ui, const struct vm_disk_row *d, int row,
-		      struct rect in)
+static unsigned in_flight(const struct vm_disk_facts *f)
+{
+	unsigned n = 0;
+
+	for (int k = 0; k < VM_DISK_NR_KINDS; k++)
+		n += f->flow[k].in_flight;
+	return n;
+}
+
+/* Something that a person should know of. */
+static bool is_odd(const struct vm_disk_facts *f)
+{
+	return f->nr_differs || f->never_flushes || f->sync_failed;
+}
+
+static void draw_disk(struct ui *ui, const struct vm_disk_row *d,
+		      const struct vm_disk_facts *f, int row, struct rect in)
 {
 	struct canvas *c = &ui->canvas;
-	bool is_bad = !strcmp(d->cache, "unsafe");
-	char text[16];
+	char text[32];
 
-	canvas_text(c, row, in.col + COL_NAME, 10, ROLE_STRONG, d->name);
+	if (is_odd(f))
+		canvas_text(c, row, in.col - 1, 1, ROLE_BAD, "!");
+	canvas_text(c, row, in.col + COL_NAME, 10,
+		    is_odd(f) ? ROLE_BAD : ROLE_STRONG, d->name);
 	canvas_text(c, row, in.col + COL_BUS, 7, ROLE_TEXT, d->bus);
 	canvas_text(c, row, in.col + COL_CACHE, 12,
-		    is_bad ? ROLE_BAD : ROLE_TEXT, d->cache);
+		    f->now.no_flush ? ROLE_BAD : ROLE_TEXT,
+		    f->now.cache[0] ? f->now.cache : "(mixed)");
 	canvas_text(c, row, in.col + COL_WCE, 3, ROLE_TEXT,
-		    d->wce ? "on" : "off");
-	if (d->in_flight) {
-		snprintf(text, sizeof(text), "%u", d->in_flight);
+		    f->now.wce ? "on" : "off");
+	if (in_flight(f)) {
+		snprintf(text, sizeof(text), "%u", in_flight(f));
 		canvas_right(c, row, in.col + COL_BUSY, 5, ROLE_TEXT, text);
+	}
+	if (f->unflushed_writes) {
+		text_size(f->unflushed_bytes, text, sizeof(text));
+		canvas_right(c, row, in.col + COL_WAITS, 10,
+			     f->never_flushes ? ROLE_BAD : ROLE_WARN, text);
 	}
 	canvas_text(c, row, in.col + COL_PATH, in.cols - COL_PATH, ROLE_DIM,
 		    d->has_medium ? d->path : "no medium");
@@ -226,7 +237,7 @@ static void draw_list(struct ui *ui, struct view *v, struct rect r)
 	for (int i = 0; i < in.rows - 1 && l->top + i < dv->nr_shown; i++) {
 		int disk = dv->shown[l->top + i], row = in.row + 1 + i;
 
-		draw_disk(ui, &dv->rows[disk], row, in);
+		draw_disk(ui, &dv->rows[disk], &dv->facts[disk], row, in);
 		draw_rate(ui, dv, disk, row, in);
 		if (l->top + i == l->sel)
 			canvas_tint(&ui->canvas, row, in.col - 1, in.cols + 2,
@@ -271,6 +282,13 @@ struct rect disks_panel(struct ui *ui, struct view *v, int panel, struct rect r)
 	canvas_clip(
 		c, (struct rect){r.row + 1, r.col + 1, r.rows - 2, r.cols - 2});
 	return in;
+}
+
+void disks_scroll(struct list *l, struct rect in, int nr)
+{
+	l->at = in;
+	list_fit(l, nr > in.rows ? nr - in.rows + 1 : 1, 1);
+	l->top = l->sel;
 }
 
 /* ---- layout ---- */

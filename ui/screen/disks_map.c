@@ -63,6 +63,15 @@ static void fit(struct disks_look *k, uint64_t disk_len, int nr_cells)
 				       k->at.first};
 }
 
+/* Bytes a cell: of all of the disk as few whole sectors as do. */
+static uint64_t shown_cell(const struct disks_look *k, uint64_t disk_len)
+{
+	uint64_t cell =
+		k->cell ? k->cell : whole_cell(disk_len, k->at.nr_cells);
+
+	return (cell + 511) & ~511ull;
+}
+
 static uint64_t disk_len(const struct disks_view *dv)
 {
 	return dv->rows[dv->look.disk].len;
@@ -93,24 +102,23 @@ static uint64_t power_of_2_up_to(uint64_t n)
 	return p;
 }
 
+/* What the cursor's cell begins with stays under the cursor. */
 void disks_map_zoom(struct disks_view *dv, bool in)
 {
 	struct disks_look *k = &dv->look;
-	uint64_t cell = k->cell, here;
+	uint64_t cell = k->shown_cell, here, left;
+	int nr = (int)k->at.nr_cells;
 
-	if (!k->at.nr_cells)
+	if (!nr || (!in && !k->cell))
 		return;
-	if (!cell)
-		cell = whole_cell(disk_len(dv), k->at.nr_cells);
 	here = k->off + cell * (uint64_t)k->cursor;
-	if (!in && !k->cell)
-		return;
 	k->cell = in ? power_of_2_up_to(cell / 4) : cell * 4;
-	cell = k->cell * (uint64_t)k->cursor;
-	k->off = here > cell ? (here - cell) / k->cell * k->cell : 0;
-	if (in)
-		k->cursor = (int)((here - k->off) / k->cell);
-	fit(k, disk_len(dv), (int)k->at.nr_cells);
+	left = k->cell * (uint64_t)k->cursor;
+	k->off = here > left ? (here - left) / k->cell * k->cell : 0;
+	fit(k, disk_len(dv), nr);
+	k->shown_cell = shown_cell(k, disk_len(dv));
+	k->cursor = (int)((here - k->off) / k->shown_cell);
+	fit(k, disk_len(dv), nr);
 }
 
 /* ---- strips ---- */
@@ -286,10 +294,7 @@ static void ask(struct disks_view *dv, int disk, struct list *l, int nr_cells)
 	}
 	k->at.first = (unsigned)l->top;
 	fit(k, dv->rows[disk].len, nr_cells);
-	k->shown_cell =
-		k->cell ? k->cell
-			: whole_cell(dv->rows[disk].len, (unsigned)nr_cells);
-	k->shown_cell = (k->shown_cell + 511) & ~511ull;
+	k->shown_cell = shown_cell(k, dv->rows[disk].len);
 	vm_disk_map_copy(dv->vm, (unsigned)disk, &k->at, &k->map);
 }
 

@@ -6,26 +6,19 @@
 #ifndef UI_SCREEN_DISKS_PARTS_H
 #define UI_SCREEN_DISKS_PARTS_H
 
+#include "core/vm_disks.h"
 #include "ui/screen/layout.h"
 #include "ui/screen/ui.h"
 
 enum { DISKS_LIST, DISKS_STATE, DISKS_RATES, DISKS_MAP, DISKS_NR_PANELS };
 
-/* What is counted a second, newest last. */
-enum disks_rate {
-	RATE_READS,
-	RATE_WRITES,
-	RATE_FLUSHES,
-	RATE_READ_BYTES,
-	RATE_WRITE_BYTES,
-	NR_RATES
-};
-
 #define DISKS_HISTORY 120
 
+/* Requests of one kind: the counters at the last sample, and what they grew by
+ * a second, newest last. */
 struct disks_history {
-	uint64_t last[NR_RATES]; /* the counters at the last sample */
-	uint64_t rates[NR_RATES][DISKS_HISTORY];
+	uint64_t last_ops, last_bytes;
+	uint64_t ops[DISKS_HISTORY], bytes[DISKS_HISTORY];
 };
 
 /* Where the map is: of which disk, from where on, how close. */
@@ -42,11 +35,12 @@ struct disks_look {
 struct disks_view {
 	struct vm *vm;
 	struct vm_disk_row rows[VM_MAX_DISKS];
+	struct vm_disk_facts facts[VM_MAX_DISKS];
 	int nr;
 	int shown[VM_MAX_DISKS], nr_shown; /* by the filter */
 	int lower;			   /* the panel under the list */
 	bool is_folded;			   /* not all panels are to be seen */
-	struct disks_history history[VM_MAX_DISKS];
+	struct disks_history history[VM_MAX_DISKS][VM_DISK_NR_KINDS];
 	int nr_history;
 	uint64_t sampled_ns;
 	struct disks_look look;
@@ -61,6 +55,10 @@ const struct vm_disk_row *disks_chosen(struct ui *ui, int *index);
 struct rect disks_panel(struct ui *ui, struct view *v, int panel,
 			struct rect r);
 
+/* Keeps a panel of nr lines, with room for those of in, on a line that it has:
+ * the panel has no chosen row, moving scrolls. */
+void disks_scroll(struct list *l, struct rect in, int nr);
+
 /* Draw one panel in r (no rows: hidden). */
 void disks_draw_state(struct ui *ui, struct view *v, struct rect r);
 void disks_draw_rates(struct ui *ui, struct view *v, struct rect r);
@@ -73,7 +71,7 @@ void disks_map_move(struct disks_view *dv, int by);
 /* Four times as close (in) or as far, around the cursor. */
 void disks_map_zoom(struct disks_view *dv, bool in);
 
-#define NR_DISKS_ACTIONS 11
+#define NR_DISKS_ACTIONS 21
 extern const struct action disks_actions[NR_DISKS_ACTIONS];
 
 /* What is on the screen, in words: one line a thing, for the `explain` layer
@@ -83,5 +81,7 @@ struct disks_term {
 };
 extern const struct disks_term disks_terms[];
 extern const int nr_disks_terms;
+/* Shows them over the screen. */
+extern const struct layer layer_explain;
 
 #endif

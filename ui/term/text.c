@@ -220,6 +220,32 @@ void text_count(uint64_t n, char *buf, size_t len)
 			 units[unit]);
 }
 
+void text_span(uint64_t ns, char *buf, size_t len)
+{
+	static const struct {
+		uint64_t ns;
+		const char *unit;
+	} units[] = {
+		{3600000000000, "h"}, {60000000000, "min"}, {1000000000, "s"},
+		{1000000, "ms"},      {1000, "us"},	    {1, "ns"},
+	};
+	unsigned i = 0;
+	uint64_t n;
+
+	/* Two of the next unit at least: "90 s", not "1 min". */
+	while (units[i].ns > 1 && ns < (i < 2 ? 2 : 1) * units[i].ns)
+		i++;
+	n = ns / units[i].ns;
+	if (i >= 2 && units[i].ns > 1 && n < 10)
+		snprintf(buf, len, "%llu.%llu %s", (unsigned long long)n,
+			 (unsigned long long)(ns % units[i].ns * 10 /
+					      units[i].ns),
+			 units[i].unit);
+	else
+		snprintf(buf, len, "%llu %s", (unsigned long long)n,
+			 units[i].unit);
+}
+
 void text_uptime(uint64_t ns, char *buf, size_t len)
 {
 	uint64_t s = ns / 1000000000;
