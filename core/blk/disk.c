@@ -14,6 +14,7 @@
 
 #include "core/blk/chain.h"
 #include "core/blk/driver.h"
+#include "core/blk/filter/filter.h"
 #include "core/blk/format.h"
 #include "core/error.h"
 
@@ -295,6 +296,37 @@ void blk_disk_replace(struct blk *disk, struct blk *node)
 	/* What the guest wrote before was flushed with the node. */
 	disk->write_gen++;
 	blk_unref(old);
+}
+
+static void exchange(struct blk *disk, struct blk **link, struct blk *node)
+{
+	struct blk *old = *link;
+
+	*link = node;
+	disk->write_gen++;
+	blk_unref(old);
+}
+
+int blk_disk_swap_filter(struct blk *disk, struct blk **filter,
+			 const struct blk_driver *drv,
+			 const struct blk_opt *opts, unsigned nr,
+			 struct error *e)
+{
+	struct blk **link = &disk->file, *below, *node;
+
+	blk_disk_drain_begin(disk);
+	while (*filter && *link != *filter)
+		link = &(*link)->file;
+	below = *filter ? (*filter)->file : *link;
+	node = blk_ref(below);
+	if (drv)
+		node = blk_filter_open_with(node, drv, opts, nr, e);
+	if (node) {
+		exchange(disk, link, node);
+		*filter = drv ? node : NULL;
+	}
+	blk_disk_drain_end(disk);
+	return node ? 0 : -EINVAL;
 }
 
 void blk_disk_watch(struct blk *disk, struct blk_watch *w)

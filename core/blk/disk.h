@@ -33,6 +33,16 @@ struct blk_disk_job *blk_disk_job(const struct blk *disk);
 void blk_disk_drain_begin(struct blk *disk);
 void blk_disk_drain_end(struct blk *disk);
 
+struct blk_driver;
+struct blk_opt;
+/* [co] Takes *filter (NULL: none), which was put in by this, out of the disk,
+ * and puts one of type drv (NULL: none) with words for it in its place, drained
+ * meanwhile.  0, or -errno with nothing changed. */
+int blk_disk_swap_filter(struct blk *disk, struct blk **filter,
+			 const struct blk_driver *drv,
+			 const struct blk_opt *opts, unsigned nr,
+			 struct error *e);
+
 /*
  * [co] External snapshot: makes a new qcow2 image at path over the one that
  * the guest writes to, which from now on is only read.  0, or -errno with

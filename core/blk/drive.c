@@ -22,6 +22,7 @@
 #include "core/blk/blk.h"
 #include "core/blk/co.h"
 #include "core/blk/disk.h"
+#include "core/blk/drive_actions.h"
 #include "core/blk/drive_image.h"
 #include "core/blk/drive_parts.h"
 #include "core/blk/drive_stats.h"
@@ -116,11 +117,13 @@ static void on_bell(void *arg)
 
 void drive_drain(struct drive *d)
 {
+	drive_throttle_lift(d);
 	while (drive_in_flight(d)) {
 		if (!d->done_first)
 			loop_poll(d->inner, true);
 		complete_all(d);
 	}
+	drive_throttle_lower(d);
 }
 
 /* ---- in a coroutine ---- */
@@ -171,7 +174,7 @@ static int flush(struct drive *d)
 /* Asked when the write is done: the guest may have turned its cache off. */
 static bool must_sync(const struct drive *d, struct drive_req *req)
 {
-	req->promised = req->fua || (!drive_wce(d) && !req->flush_follows);
+	req->promised = req->fua || (!drive_wce_now(d) && !req->flush_follows);
 	/* Ignored or not: a format writes its tables to the file. */
 	if (req->op == DRIVE_FLUSH)
 		return true;
@@ -296,7 +299,12 @@ static void own_flush_done(struct drive_req *req, int res)
 {
 	struct drive *d = req->opaque;
 
-	(void)res; /* flush() has said it, and says it to the guest again */
+	/* A failure flush() has said, and says to the guest again. */
+	if (d->is_flush_asked && !res)
+		log_write(d->log, LOG_LEVEL_INFO, "disk",
+			  "'%s': flushed in %.1f ms, as asked for", d->path,
+			  (double)(loop_now_ns() - req->start_ns) / 1e6);
+	d->is_flush_asked = d->is_flush_asked && d->own_flush_again;
 	d->own_flush_busy = false;
 	if (d->own_flush_again)
 		start_own_flush(d);
@@ -418,6 +426,12 @@ bool drive_wce(const struct drive *d)
 	return __atomic_load_n(&d->wce, __ATOMIC_RELAXED);
 }
 
+bool drive_wce_now(const struct drive *d)
+{
+	return drive_wce(d) &&
+	       !__atomic_load_n(&d->wce_forced_off, __ATOMIC_RELAXED);
+}
+
 unsigned drive_in_flight(const struct drive *d)
 {
 	/* Acquire: pairs with the release in complete_all. */
@@ -436,12 +450,17 @@ unsigned drive_medium_changes(const struct drive *d)
 
 /* ---- life ---- */
 
-static void publish_medium(struct drive *d)
+void drive_publish_len(struct drive *d)
 {
 	uint64_t len = d->blk ? blk_len(d->blk) : 0;
 
 	len = (len + DRIVE_SECTOR - 1) & ~(uint64_t)(DRIVE_SECTOR - 1);
 	__atomic_store_n(&d->len, len, __ATOMIC_RELAXED);
+}
+
+static void publish_medium(struct drive *d)
+{
+	drive_publish_len(d);
 	__atomic_store_n(&d->has_medium, d->blk != NULL, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&d->changes, 1, __ATOMIC_RELAXED);
 }
@@ -485,7 +504,7 @@ int drive_replace_medium(struct drive *d, const char *path, struct error *e)
 			  strerror(-ret));
 	d->blk = blk;
 	drive_look_forget(d);
-	return 0;
+	return drive_throttle_renew(d, e);
 }
 
 static int run_medium(void *arg)

@@ -125,7 +125,10 @@ void drive_limits(const struct drive *d, struct drive_limits *out);
 
 uint64_t drive_len(const struct drive *d);  /* [any] bytes */
 bool drive_readonly(const struct drive *d); /* [any] */
-bool drive_wce(const struct drive *d);	    /* [any] */
+bool drive_wce(const struct drive *d);	    /* [any] as the guest has it */
+/* [any] May a write complete before it is stable?  A person may have forced the
+ * write cache off (drive_actions.h). */
+bool drive_wce_now(const struct drive *d);
 /* Counts for every write that has not completed yet.  Turned off, what was
  * written before is made stable too, by a flush of the drive's own. */
 void drive_set_wce(struct drive *d, bool on);

@@ -10,6 +10,7 @@
 
 #include "core/blk/disk.h"
 #include "core/blk/drive_parts.h"
+#include "core/blk/filter/throttle.h"
 #include "core/blk/format.h"
 
 enum { LOOK_LAYERS = 1, LOOK_IMAGE = 2 };
@@ -72,13 +73,21 @@ static void look_at_image(void *arg)
 {
 	struct drive *d = arg;
 	struct drive_look now = {0};
+	unsigned changes = d->look_changes;
 
 	look_at_snapshots(d->blk, &now);
+	memcpy(now.throttle, d->throttle_words, sizeof(now.throttle));
+	if (d->throttle)
+		now.throttled = blk_throttle_waiting(d->throttle);
 	files_look(d->blk, &d->stop_looking, &now.files);
 	now.taken_ns = loop_now_ns();
-	pthread_mutex_lock(&d->job_lock);
-	d->look = now;
-	pthread_mutex_unlock(&d->job_lock);
+	/* What changed meanwhile is seen by the next one. */
+	if (changes == d->look_changes) {
+		pthread_mutex_lock(&d->job_lock);
+		d->look = now;
+		d->is_look_old = false;
+		pthread_mutex_unlock(&d->job_lock);
+	}
 	ended(d, LOOK_IMAGE);
 }
 
@@ -115,8 +124,17 @@ void drive_look_stop(struct drive *d)
 	d->stop_looking = false;
 }
 
+void drive_look_again(struct drive *d)
+{
+	d->look_changes++;
+	pthread_mutex_lock(&d->job_lock);
+	d->is_look_old = true;
+	pthread_mutex_unlock(&d->job_lock);
+}
+
 void drive_look_forget(struct drive *d)
 {
+	drive_look_again(d);
 	pthread_mutex_lock(&d->job_lock);
 	d->look.taken_ns = d->layers_ns = 0;
 	pthread_mutex_unlock(&d->job_lock);
@@ -158,7 +176,8 @@ void drive_look_copy(struct drive *d, uint64_t max_age_ns,
 
 	pthread_mutex_lock(&d->job_lock);
 	*out = d->look;
-	is_old = loop_now_ns() - d->look.taken_ns > max_age_ns;
+	is_old =
+		d->is_look_old || loop_now_ns() - d->look.taken_ns > max_age_ns;
 	pthread_mutex_unlock(&d->job_lock);
 	if (is_old)
 		want(d, LOOK_IMAGE);

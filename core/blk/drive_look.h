@@ -15,7 +15,9 @@
 struct drive_look {
 	uint64_t taken_ns; /* loop_now_ns() then; 0: not yet */
 	struct files files;
-	bool can_snapshot; /* the format keeps some, and may be written */
+	char throttle[160]; /* the words of the limits; "" none */
+	unsigned throttled; /* requests that they make wait */
+	bool can_snapshot;  /* the format keeps some, and may be written */
 	unsigned nr_snapshots, all_snapshots;
 	struct drive_look_snapshot {
 		char id[32], name[64];
@@ -34,7 +36,9 @@ void drive_look_copy(struct drive *d, uint64_t max_age_ns,
 void drive_look_if_wanted(struct drive *d);
 /* [co] Returns when nobody looks; the images may be closed then. */
 void drive_look_stop(struct drive *d);
-/* What was seen counts no more. */
+/* Something changed: the next to ask gets a new look. */
+void drive_look_again(struct drive *d);
+/* The same, and what was seen counts no more: the medium is another one. */
 void drive_look_forget(struct drive *d);
 
 #endif

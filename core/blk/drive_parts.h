@@ -2,6 +2,7 @@
  * drive_parts: what the files that make a drive share.
  *
  *   drive.c        requests, media, life
+ *   drive_actions.c  what people do to it while it runs
  *   drive_stats.c  counters, and what is not flushed yet
  *   drive_look.c   looks at the images, for people
  *   drive_work.c   jobs and exports beside the guest
@@ -41,28 +42,36 @@ struct drive {
 	char path[1024];
 	drive_wrap_fn *wrap;
 	void *wrap_arg;
-	int has_medium;	    /* atomic */
-	unsigned changes;   /* atomic: of the medium */
-	uint64_t len;	    /* atomic: 0 without medium */
-	int wce;	    /* atomic */
-	bool sync_failed;   /* and said so: it stays failed; set atomically */
-	unsigned in_flight; /* atomic */
+	int has_medium;	     /* atomic */
+	unsigned changes;    /* atomic: of the medium */
+	uint64_t len;	     /* atomic: 0 without medium */
+	int wce;	     /* atomic */
+	bool wce_forced_off; /* by a person; relaxed atomic */
+	bool sync_failed;    /* and said so: it stays failed; set atomically */
+	unsigned in_flight;  /* atomic */
 	struct drive_counters counters;
 	struct drive_req own_flush;  /* WCE went off, or a write got old */
 	struct loop_timer age_timer; /* for max_unflushed_ns */
 	bool is_age_armed;
 	bool own_flush_busy, own_flush_again;
+	bool is_flush_asked;  /* by a person, who is told the outcome */
+	struct blk *throttle; /* in the medium's tree; NULL: none */
+	unsigned throttle_lifts;
+	char throttle_words[160];
 	struct drive_req *done_first, *done_last;
 	struct blk_export *export;
-	pthread_mutex_t job_lock; /* a leaf; protects what is down to look */
+	pthread_mutex_t
+		job_lock; /* a leaf; protects what is down to is_look_old */
 	struct blk_job *job;
 	struct layers_range look_at;
 	struct layers layers;
 	uint64_t layers_ns; /* when that was; 0: never */
 	struct drive_look look;
+	bool is_look_old;
 	unsigned look_wanted; /* atomic: kinds of looks */
 	unsigned looking;     /* kinds that are being taken */
 	bool stop_looking;
+	unsigned look_changes; /* of what a look sees */
 	struct co_queue looked;
 	int scratch_fd; /* of a scratch disk's overlay; -1: none yet */
 	bool wce_at_first;
@@ -82,6 +91,8 @@ int drive_perform(struct drive *d, struct drive_req *req);
  * closed; nobody else uses the drive then. */
 int drive_replace_medium(struct drive *d, const char *path, struct error *e);
 
+/* drive.c: tells others how long the medium is now. */
+void drive_publish_len(struct drive *d);
 /* drive.c: a flush of the drive's own, of all that completed before. */
 void drive_flush_soon(struct drive *d);
 /* [co] Ends what reads the medium beside the guest, but for a job. */

@@ -107,7 +107,7 @@ void drive_count_end(struct drive *d, const struct drive_req *req, uint64_t now)
 		return;
 	if (req->op == DRIVE_FLUSH || (is_write(req) && req->fua))
 		guest_flushed(&d->counters, now);
-	else if (is_write(req) && drive_wce(d))
+	else if (is_write(req) && drive_wce_now(d))
 		guest_wrote(d, now);
 }
 
@@ -213,7 +213,7 @@ void drive_facts_copy(struct drive *d, struct drive_facts *out)
 	out->last_flush_age_ns = age_of(get(&c->last_flush_ns), now);
 	out->never_flushes =
 		__atomic_load_n(&c->never_flushes, __ATOMIC_RELAXED) &&
-		drive_wce(d);
+		drive_wce_now(d);
 	out->max_unflushed_ns = d->cfg.max_unflushed_ns;
 	out->never_flush_ns = d->cfg.never_flush_ns;
 	out->sync_failed = __atomic_load_n(&d->sync_failed, __ATOMIC_RELAXED);

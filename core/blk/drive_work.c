@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/blk/drive_actions.h"
 #include "core/blk/drive_parts.h"
 #include "core/blk/export.h"
 #include "core/blk/job.h"
@@ -35,8 +36,10 @@ int drive_run_here(struct drive *d, int (*fn)(void *arg), void *arg,
 
 	if (co_start(d->ctx, run_co, &c))
 		return error_set(e, -ENOMEM, "no memory for a coroutine");
+	drive_throttle_lift(d);
 	while (!c.done)
 		loop_poll(d->inner, true);
+	drive_throttle_lower(d);
 	return c.ret;
 }
 

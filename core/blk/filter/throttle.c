@@ -27,6 +27,7 @@ struct throttle {
 	struct blk_throttle_limits limits;
 	struct bucket buckets[BLK_NR_THROTTLES];
 	uint64_t leaked_ns, next_ticket;
+	bool is_lifted;
 	struct way {
 		struct waiter *first, **end;
 		struct loop_timer timer;
@@ -183,7 +184,7 @@ static void pass(struct blk *b, unsigned which, uint64_t len)
 
 		if (way->first == &w) {
 			leak(t);
-			wait = wait_of(t, which);
+			wait = t->is_lifted ? 0 : wait_of(t, which);
 			if (wait == 0)
 				break;
 			if (wait > 0)
@@ -281,6 +282,15 @@ int blk_throttle_set(struct blk *b, const struct blk_throttle_limits *limits,
 	for (unsigned i = 0; i < NR_WAYS; i++)
 		wake_first(&t->ways[i]);
 	return 0;
+}
+
+void blk_throttle_lift(struct blk *b, bool lift)
+{
+	struct throttle *t = b->priv;
+
+	t->is_lifted = lift;
+	for (unsigned i = 0; i < NR_WAYS; i++)
+		wake_first(&t->ways[i]);
 }
 
 void blk_throttle_get(const struct blk *b, struct blk_throttle_limits *out)

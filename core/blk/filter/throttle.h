@@ -44,6 +44,9 @@ extern const struct blk_driver blk_throttle_driver;
  * nothing changed: a max without avg or below it, total beside read or write. */
 int blk_throttle_set(struct blk *b, const struct blk_throttle_limits *limits,
 		     struct error *e);
+/* Lifted, all pass at once, those who wait first; it counts against the limits
+ * that hold afterwards. */
+void blk_throttle_lift(struct blk *b, bool lift);
 void blk_throttle_get(const struct blk *b, struct blk_throttle_limits *out);
 /* Requests that wait now. */
 unsigned blk_throttle_waiting(const struct blk *b);

@@ -185,8 +185,9 @@ int drive_cut_power(struct drive *d, enum blk_cut mode, unsigned seed,
 		return c.ret;
 	*out = (struct drive_cut){
 		.in_flight = drive_in_flight(d),
-		.promise = cache_fate(&cache_modes[d->cfg.preset], drive_wce(d),
-				      false, CACHE_POWER_LOSS),
+		.promise =
+			cache_fate(&cache_modes[d->cfg.preset],
+				   drive_wce_now(d), false, CACHE_POWER_LOSS),
 	};
 	d->is_cut = true;
 	c.ret = drive_run_here(d, lose_power, &c, c.e);
