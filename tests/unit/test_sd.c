@@ -2,6 +2,8 @@
  * nonsense. */
 #include "tests/unit/sd_guest.h"
 
+#include "core/blk/drive_stats.h"
+
 static uint8_t *data(struct sd_guest *g)
 {
 	return pc_ram(g->pc, SD_DATA);
@@ -398,13 +400,28 @@ static void next_block_is_taken_while_one_is_digested(void **state)
 static void unsafe_flushes_nothing(void **state)
 {
 	struct sd_guest g;
-	struct drive_stats stats;
+	struct drive_facts facts;
 
 	sd_make(&g, *state, DRIVE_UNSAFE, false);
 	assert_int_equal(sd_adma(&g, true, 0, 100), 0);
-	drive_stats_copy(g.pc->drive, &stats);
-	assert_int_equal(stats.errors, 0);
-	assert_int_equal(sd_adma(&g, false, 0, 100), 0);
+	drive_facts_copy(g.pc->drive, &facts);
+	assert_int_equal(facts.flow[DRIVE_WRITE].bytes, 51200);
+	assert_int_equal(facts.flow[DRIVE_FLUSH].ops, 1);
+	assert_int_equal(facts.host_flushes, 0);
+	assert_int_equal(facts.unflushed_bytes, 51200);
+}
+
+static void other_modes_flush(void **state)
+{
+	struct sd_guest g;
+	struct drive_facts facts;
+
+	sd_make(&g, *state, DRIVE_WRITETHROUGH, false);
+	assert_int_equal(sd_adma(&g, true, 0, 100), 0);
+	drive_facts_copy(g.pc->drive, &facts);
+	assert_int_equal(facts.host_flushes, 1);
+	assert_int_equal(facts.unflushed_bytes, 0);
+	assert_false(facts.never_flushes);
 }
 
 /* ---- errors ---- */
@@ -861,6 +878,7 @@ int main(void)
 		T(busy_ends_when_data_are_stable),
 		T(next_block_is_taken_while_one_is_digested),
 		T(unsafe_flushes_nothing),
+		T(other_modes_flush),
 		T(errors_of_the_host_are_told),
 		T(protected_cards_are_not_written),
 		T(csd_can_be_programmed),

@@ -89,6 +89,19 @@ static struct json_object *do_resize(struct server *s, struct client *c,
 	return NULL;
 }
 
+/* Paths of the disks whose flushes are ignored. */
+static struct json_object *unsafe_disks(const struct machine *m)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned i = 0; i < m->config.nr_disks; i++)
+		if (!strcmp(m->config.disks[i].cache, "unsafe"))
+			json_object_array_add(list,
+					      json_object_new_string(
+						      m->config.disks[i].path));
+	return list;
+}
+
 static void add_machine(struct json_object *list, const struct machine *m)
 {
 	struct json_object *o = json_object_new_object();
@@ -107,6 +120,7 @@ static void add_machine(struct json_object *list, const struct machine *m)
 	json_object_object_add(o, "vnc", json_object_new_string(m->config.vnc));
 	json_object_object_add(o, "description",
 			       json_object_new_string(m->config.description));
+	json_object_object_add(o, "unsafe_disks", unsafe_disks(m));
 	json_object_array_add(list, o);
 }
 

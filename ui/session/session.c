@@ -256,6 +256,18 @@ static int64_t number_of(struct json_object *o, const char *key)
 						     : 0;
 }
 
+static void print_unsafe(FILE *out, struct json_object *machine)
+{
+	struct json_object *list;
+
+	if (!json_object_object_get_ex(machine, "unsafe_disks", &list))
+		return;
+	for (size_t i = 0; i < json_object_array_length(list); i++)
+		fprintf(out, "%20s UNSAFE: flushes to '%s' are ignored\n", "",
+			json_object_get_string(
+				json_object_array_get_idx(list, i)));
+}
+
 static void print_table(FILE *out, struct json_object *reply)
 {
 	struct json_object *list, *m;
@@ -274,6 +286,7 @@ static void print_table(FILE *out, struct json_object *reply)
 			text_of(m, "id"), text_of(m, "state"),
 			number_of(m, "cpus"), mem, up,
 			text_of(m, "description"));
+		print_unsafe(out, m);
 	}
 }
 
