@@ -260,6 +260,8 @@ struct vm_disk_row {
 /* [any] The i-th line of a table of cache modes, and what each means for the
  * data; NULL past the last.  text has room for 128 bytes. */
 const char *vm_cache_mode_help(unsigned i, char *text);
+/* [any] The same for the buses that a disk can sit on. */
+const char *vm_disk_bus_help(unsigned i, char *text);
 /* One row a drive, CD-ROMs included. */
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max);
 

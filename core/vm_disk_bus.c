@@ -11,10 +11,12 @@
 static const struct vm_disk_bus buses[] = {
 	{
 		.name = "virtio",
+		.about = "virtio-blk, a function for each disk",
 		.disk = "virtio-blk-pci",
 	},
 	{
 		.name = "ahci",
+		.about = "SATA behind AHCI, 6 units to a controller",
 		.disk = "ata-disk",
 		.cdrom = "atapi-cdrom",
 		.controller = "ahci",
@@ -25,6 +27,7 @@ static const struct vm_disk_bus buses[] = {
 	},
 	{
 		.name = "scsi",
+		.about = "virtio-scsi, 16 units to a controller",
 		.disk = "scsi-disk",
 		.cdrom = "scsi-cdrom",
 		.controller = "virtio-scsi-pci",
@@ -35,10 +38,12 @@ static const struct vm_disk_bus buses[] = {
 	},
 	{
 		.name = "nvme",
+		.about = "NVMe, a controller for each disk",
 		.disk = "nvme",
 	},
 	{
 		.name = "sd",
+		.about = "an SD card, a controller for each",
 		.disk = "sd-card",
 		.controller = "sdhci-pci",
 		.units = 1,
@@ -83,4 +88,15 @@ const char *vm_disk_usual_bus(bool cdrom)
 	struct vm_disk_config any = {.cdrom = cdrom};
 
 	return vm_disk_bus_of(&any, NULL)->name;
+}
+
+const char *vm_disk_bus_help(unsigned i, char *text)
+{
+	const struct vm_disk_bus *b = vm_disk_bus_at(i);
+
+	if (!b)
+		return NULL;
+	snprintf(text, 128, "%-7s %-18s %s", b->name,
+		 b->cdrom ? "disks and CD-ROMs" : "disks", b->about);
+	return text;
 }

@@ -14,6 +14,7 @@ struct vm_disk_config;
 
 struct vm_disk_bus {
 	const char *name;	  /* as in bus=NAME */
+	const char *about;	  /* for people */
 	const char *disk, *cdrom; /* device classes; NULL: it has none */
 	/* Class of what the disks are units of, and which share its I/O loop;
 	 * NULL: each disk is a PCI function of its own. */

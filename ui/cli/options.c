@@ -92,7 +92,7 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 		return error_set(
 			e, -EINVAL,
 			"--disk: '%s' is not known; there are "
-			"bus=virtio|ahci, cache=MODE, "
+			"bus=BUS, cache=MODE, "
 			"aio=threads|native|io_uring, cache-size=SIZE, "
 			"max-unflushed-age=SECONDS, format=raw|qcow2, "
 			"readonly, scratch and volatile",
@@ -209,7 +209,7 @@ const char run_options_help[] =
 	"  --kernel FILE          Linux bzImage or PVH ELF, started directly\n"
 	"  --initrd FILE          its initial RAM disk\n"
 	"  --append TEXT          its command line\n"
-	"  --disk FILE[,PROP...]  a disk: bus=virtio|ahci, readonly,\n"
+	"  --disk FILE[,PROP...]  a disk: bus=BUS, readonly,\n"
 	"                         scratch (writes go to an overlay),\n"
 	"                         volatile (power cuts can be tried),\n"
 	"                         cache=writeback|none|writethrough|\n"

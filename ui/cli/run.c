@@ -12,7 +12,10 @@ static void print_run_help(void)
 	char text[128];
 
 	cli_help(&command_run);
-	printf("\nOptions:\n%s\nCache modes:\n", run_options_help);
+	printf("\nOptions:\n%s\nBuses:\n", run_options_help);
+	for (unsigned i = 0; (line = vm_disk_bus_help(i, text)); i++)
+		printf("  %s\n", line);
+	puts("\nCache modes:");
 	for (unsigned i = 0; (line = vm_cache_mode_help(i, text)); i++)
 		printf("  %s\n", line);
 }
