@@ -80,7 +80,7 @@ static void finish_job(struct vm *vm, struct vm_job *job, int r)
 	bool waited = job->waited;
 
 	vm_event_add(vm, r ? VM_EVENT_COMMAND_FAILED : VM_EVENT_COMMAND_DONE,
-		     job->id, r, "%s", r ? job->e.msg : "");
+		     job->id, r, "%s", r || !job->e.code ? job->e.msg : "");
 	if (!waited) {
 		free(job);
 		return;

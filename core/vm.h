@@ -113,7 +113,7 @@ enum vm_command_kind {
 	VM_CMD_CHANGE_MEDIUM, /* index: disk; text: path, empty ejects */
 	/* index: disk; text: commit, stream, mirror PATH (starts a job); pause,
 	 * resume, cancel, finish (a mirror: let it go as a copy); export ADDRESS
-	 * (over NBD, as it is now) and end-export */
+	 * (over NBD, as it is now) and end-export; and what vm_disks.h lists */
 	VM_CMD_DISK,
 	/* The power goes and comes back at once (vm_power.h); text: what of
 	 * the data that was not flushed arrives (none, all, subset, torn), and
@@ -148,7 +148,7 @@ struct vm_event {
 	enum vm_state state;
 	uint64_t command;
 	int code; /* EXIT_CODE: what the guest wrote, as (value << 1) | 1 */
-	char text[320];
+	char text[320]; /* COMMAND_DONE: what is to be said of it, or empty */
 };
 
 /* Copies events with seq > since, oldest first; the eventfd becomes readable

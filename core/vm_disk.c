@@ -191,16 +191,26 @@ static const struct verb {
 };
 #define NR_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
+static void list_verb(char *list, size_t room, const char *name)
+{
+	size_t n = strlen(list);
+
+	snprintf(list + n, room - n, "%s%s", n ? ", " : "", name);
+}
+
+static bool is_verb(const char *name, const char *text, size_t len)
+{
+	return strlen(name) == len && !strncmp(name, text, len);
+}
+
 static int no_such_verb(struct error *e)
 {
 	char list[256] = "";
 
-	for (unsigned i = 0; i < NR_VERBS; i++) {
-		size_t n = strlen(list);
-
-		snprintf(list + n, sizeof(list) - n, "%s%s", n ? ", " : "",
-			 verbs[i].name);
-	}
+	for (unsigned i = 0; i < NR_VERBS; i++)
+		list_verb(list, sizeof(list), verbs[i].name);
+	for (const struct vm_disk_verb *v = vm_disk_actions; v->name; v++)
+		list_verb(list, sizeof(list), v->name);
 	return error_set(e, -EINVAL, "a disk can: %s", list);
 }
 
@@ -212,8 +222,7 @@ int vm_disk_do(struct vm *vm, unsigned index, const char *text, struct error *e)
 	if (index >= vm->nr_disks)
 		return error_set(e, -EINVAL, "there is no disk %u", index);
 	for (unsigned i = 0; i < NR_VERBS; i++) {
-		if (strlen(verbs[i].name) != len ||
-		    strncmp(verbs[i].name, text, len))
+		if (!is_verb(verbs[i].name, text, len))
 			continue;
 		/* The image below is to stay as it is. */
 		if (verbs[i].run == commit && vm->cfg.disks[index].scratch)
@@ -223,5 +232,8 @@ int vm_disk_do(struct vm *vm, unsigned index, const char *text, struct error *e)
 					 index);
 		return verbs[i].run(vm, vm->disks[index].drive, arg, e);
 	}
+	for (const struct vm_disk_verb *v = vm_disk_actions; v->name; v++)
+		if (is_verb(v->name, text, len))
+			return v->run(vm, index, arg, e);
 	return no_such_verb(e);
 }

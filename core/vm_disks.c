@@ -89,6 +89,8 @@ static void copy_look(struct vm_disk_facts *f, const struct drive_look *look)
 	for (unsigned i = 0; i < f->nr_files; i++)
 		copy_file(f, &look->files.file[i], &f->files[i]);
 	copy_snapshots(f, look);
+	memcpy(f->throttle, look->throttle, sizeof(f->throttle));
+	f->throttled = look->throttled;
 }
 
 /* ---- what people chose, and what is so ---- */
@@ -116,7 +118,8 @@ static void copy_now(struct vm_disk_facts *f, struct drive *drive,
 	const struct file_facts *top = &look->files.file[0];
 
 	f->now = f->wanted;
-	f->now.wce = drive_wce(drive);
+	f->now.wce = drive_wce_now(drive);
+	f->wce_forced_off = drive_wce(drive) && !f->now.wce;
 	if (look->taken_ns && look->files.nr && top->flags >= 0) {
 		f->now.direct = top->flags & O_DIRECT;
 		f->now.no_flush = top->no_flush;

@@ -117,6 +117,17 @@ int vm_disk_do(struct vm *vm, unsigned index, const char *text,
 /* VM_CMD_CUT_POWER; main loop. */
 int vm_cut_power(struct vm *vm, const char *text, struct error *e);
 
+/* ---- vm_disk_actions.c ---- */
+
+/* "verb argument", as VM_CMD_DISK has it.  On success e may hold a note for
+ * people, with code 0. */
+struct vm_disk_verb {
+	const char *name;
+	int (*run)(struct vm *vm, unsigned index, const char *arg,
+		   struct error *e);
+};
+extern const struct vm_disk_verb vm_disk_actions[]; /* a NULL name ends it */
+
 /* ---- vm_build.c ---- */
 
 /* 0, or -errno with the reason; vm_unbuild takes back what was made. */

@@ -318,7 +318,7 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 			.readonly = drive_readonly(disk->drive),
 			.cdrom = cfg->cdrom,
 			.has_medium = drive_has_medium(disk->drive),
-			.wce = drive_wce(disk->drive),
+			.wce = drive_wce_now(disk->drive),
 			.reads = stats.reads,
 			.writes = stats.writes,
 			.flushes = stats.flushes,

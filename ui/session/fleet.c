@@ -488,6 +488,8 @@ static void tell_event(struct fleet *f, struct machine *m,
 		say(f, m, ev->code != 0, ev->text);
 		break;
 	case VM_EVENT_COMMAND_DONE:
+		if (*ev->text)
+			say(f, m, false, ev->text);
 		break;
 	}
 }
