@@ -2,6 +2,8 @@
  * interrupts, resets, state. */
 #include "tests/unit/nvme_guest.h"
 
+#include "core/disk_driver.h"
+
 static unsigned rw(struct guest *g, unsigned id, uint8_t opcode, uint64_t lba)
 {
 	struct nvme_cmd c = g_rw(opcode, lba, 1);
@@ -539,6 +541,41 @@ static void normal_shutdown_makes_data_stable(void **state)
 	remove_gate();
 }
 
+/* Asked of a controller that is off: it can be enabled afterwards. */
+static void shutdown_before_the_start(void **state)
+{
+	struct guest g;
+
+	g_make(&g, *state, DRIVE_WRITEBACK, false);
+	pc_out(g.pc, PC_BAR + NVME_CC, 1 << 14, 4);
+	pc_wait_reg(g.pc, PC_BAR + NVME_CSTS, 4, NVME_CSTS_SHST,
+		    NVME_CSTS_SHST_DONE);
+	g_start(&g, 32);
+	g_create_pair(&g, 1, 64);
+	assert_int_equal(rw(&g, 1, NVME_READ, 0), 0);
+}
+
+static void people_are_told_what_the_driver_uses(void **state)
+{
+	struct disk_driver d = {0};
+	struct guest g;
+
+	g_make(&g, *state, DRIVE_WRITEBACK, false);
+	nvme_class.disk_driver(g.dev, &d);
+	assert_false(d.started);
+	assert_string_equal(d.offered, "FLUSH FUA WRITE-ZEROES DSM VWC DBBUF");
+	assert_string_equal(d.accepted, "");
+	g_start(&g, 32);
+	g_create_pair(&g, 1, 64);
+	g_set_buffers(&g);
+	assert_int_equal(rw(&g, 1, NVME_FLUSH, 0), 0);
+	d = (struct disk_driver){0};
+	nvme_class.disk_driver(g.dev, &d);
+	assert_true(d.started && d.flush && d.wce_control);
+	assert_string_equal(d.accepted, "FLUSH DBBUF");
+	assert_string_equal(d.text, "1 queue of commands, doorbells in memory");
+}
+
 static void machine_reset_drains(void **state)
 {
 	struct guest g;
@@ -843,6 +880,8 @@ int main(void)
 		T(broken_registers_stop_the_controller),
 		T(reset_waits_for_what_is_in_flight),
 		T(normal_shutdown_makes_data_stable),
+		T(shutdown_before_the_start),
+		T(people_are_told_what_the_driver_uses),
 		T(machine_reset_drains),
 		T(no_dma_without_bus_mastering),
 		T(state_moves_to_another_device),

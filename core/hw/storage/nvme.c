@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/disk_driver.h"
 #include "core/error.h"
 #include "core/hw/storage/nvme_int.h"
 #include "core/migration/state.h"
@@ -110,7 +111,10 @@ static void write_cc(struct nvme *n, uint32_t value)
 	n->cc = value & NVME_CC_USED;
 	if ((old & NVME_CC_EN) && !(value & NVME_CC_EN))
 		controller_reset(n);
-	else if (!(old & NVME_CC_EN) && (value & NVME_CC_EN) && !n->resetting)
+	/* A shutdown that was asked for while it was not enabled is over. */
+	else if (!(old & NVME_CC_EN))
+		n->csts &= ~NVME_CSTS_SHST;
+	if (!(old & NVME_CC_EN) && (value & NVME_CC_EN) && !n->resetting)
 		enable(n);
 	if (!NVME_CC_SHN(value) || NVME_CC_SHN(old))
 		return;
@@ -371,6 +375,60 @@ static void nvme_reset(struct device *dev)
 	pthread_mutex_unlock(&dev->lock);
 }
 
+/* ---- for people ---- */
+
+/* A driver accepts nothing by name: what it has used since the last reset. */
+static void nvme_disk_driver(struct device *dev, struct disk_driver *out)
+{
+	struct nvme *n = nvme_of(dev);
+	unsigned nr = 0;
+
+	pthread_mutex_lock(&dev->lock);
+	const struct {
+		const char *word;
+		bool used;
+	} words[] = {
+		{"FLUSH", n->seen & 1u << NVME_FLUSH},
+		{"FUA", n->seen_fua},
+		{"WRITE-ZEROES", n->seen & 1u << NVME_WRITE_ZEROES},
+		{"DSM", n->seen & 1u << NVME_DSM},
+		{"VWC", n->seen_cache},
+		{"DBBUF", n->shadow_host},
+	};
+	for (unsigned id = 1; id < NVME_NR_QUEUES; id++)
+		nr += n->sqs[id].is_live;
+	out->started = nvme_is_ready(n) && nr;
+	pthread_mutex_unlock(&dev->lock);
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		const char *blank = i ? " " : "";
+
+		strcat(strcat(out->offered, blank), words[i].word);
+		if (words[i].used)
+			strcat(strcat(out->accepted, *out->accepted ? " " : ""),
+			       words[i].word);
+	}
+	/* Commands of which every driver knows. */
+	out->flush = out->fua = out->discard = out->write_zeroes = true;
+	out->wce_control = true;
+	if (out->started)
+		snprintf(out->text, sizeof(out->text),
+			 "%u queue%s of commands, doorbells in %s", nr,
+			 nr == 1 ? "" : "s",
+			 words[5].used ? "memory" : "registers");
+}
+
+static bool nvme_disk_resized(struct device *dev)
+{
+	struct nvme *n = nvme_of(dev);
+	bool told;
+
+	pthread_mutex_lock(&dev->lock);
+	nvme_look_at_length(n);
+	told = n->event_due[NVME_EVENT_NOTICE] && n->nr_waiting;
+	pthread_mutex_unlock(&dev->lock);
+	return told;
+}
+
 /* ---- state ---- */
 
 static const struct state_field sq_fields[] = {
@@ -445,6 +503,9 @@ static const struct state_field nvme_fields[] = {
 	STATE_FIELD(struct nvme, nr_waiting),
 	STATE_ARRAY(struct nvme, event_due),
 	STATE_ARRAY(struct nvme, event_masked),
+	STATE_FIELD(struct nvme, seen),
+	STATE_FIELD(struct nvme, seen_fua),
+	STATE_FIELD(struct nvme, seen_cache),
 	STATE_FIELD(struct nvme, ns_changed),
 	STATE_FIELD(struct nvme, ns_len),
 	STATE_FIELD(struct nvme, nr_errors),
@@ -494,7 +555,8 @@ static int nvme_check(void *obj, int version, struct error *e)
 	    n->nr_granted >= NVME_NR_QUEUES ||
 	    (n->shadow | n->wishes) % NVME_PAGE || !n->shadow != !n->wishes ||
 	    ((n->csts & NVME_CSTS_RDY) &&
-	     (!n->sqs[0].is_live || !n->cqs[0].is_live)))
+	     (!n->sqs[0].is_live || !n->cqs[0].is_live ||
+	      !(n->cc & NVME_CC_EN))))
 		return error_set(e, -EINVAL,
 				 "'%s': the state of its registers is "
 				 "impossible",
@@ -539,4 +601,6 @@ const struct device_class nvme_class = {
 	.quiesce = nvme_quiesce,
 	.state = &nvme_state,
 	.loaded = nvme_loaded,
+	.disk_driver = nvme_disk_driver,
+	.disk_resized = nvme_disk_resized,
 };

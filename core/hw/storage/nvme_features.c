@@ -89,6 +89,7 @@ static enum nvme_status set_cache(struct nvme *n, struct nvme_slot *s)
 	bool was = n->wce;
 
 	n->wce = s->cmd.dw11 & 1;
+	n->seen_cache = true;
 	return was && !n->wce ? nvme_flush(s) : NVME_OK;
 }
 
@@ -200,6 +201,8 @@ void nvme_features_reset(struct nvme *n)
 	n->vector_alone = 0;
 	n->nr_granted = NVME_NR_QUEUES - 1;
 	n->wce = n->wce_default;
+	n->seen = 0;
+	n->seen_fua = n->seen_cache = false;
 }
 
 enum nvme_status nvme_set_features(struct nvme *n, struct nvme_slot *s)

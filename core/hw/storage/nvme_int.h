@@ -125,6 +125,8 @@ struct nvme {
 	uint32_t cold;			    /* under threshold */
 	uint32_t vector_alone;		    /* not coalesced, by bit */
 	uint16_t nr_granted;		    /* I/O queues */
+	uint32_t seen;			    /* I/O opcodes, by bit */
+	bool seen_fua, seen_cache;	    /* and features, for people */
 
 	uint16_t waiting[NVME_MAX_EVENTS]; /* cids of event requests */
 	uint8_t nr_waiting;

@@ -96,6 +96,7 @@ static enum nvme_status transfer(struct nvme *n, struct nvme_slot *s,
 		return status;
 	status = prepare(s, op, lba, nr);
 	s->req.fua = s->cmd.dw12 & NVME_RW_FUA;
+	n->seen_fua |= s->req.fua;
 	return status;
 }
 
@@ -220,5 +221,6 @@ enum nvme_status nvme_io(struct nvme *n, struct nvme_slot *s)
 		return NVME_INVALID_OPCODE;
 	if (nsid != 1 && !(row->every_ns && nsid == NVME_ALL_NS))
 		return NVME_INVALID_NAMESPACE;
+	n->seen |= 1u << row->opcode;
 	return row->start(n, s);
 }

@@ -223,7 +223,8 @@ static enum nvme_status shutdown_done(struct nvme *n, struct nvme_slot *s,
 {
 	(void)s;
 	(void)res; /* the drive has said it */
-	n->csts = (n->csts & ~NVME_CSTS_SHST) | NVME_CSTS_SHST_DONE;
+	if ((n->csts & NVME_CSTS_SHST) == NVME_CSTS_SHST_BUSY)
+		n->csts ^= NVME_CSTS_SHST_BUSY ^ NVME_CSTS_SHST_DONE;
 	return NVME_OK;
 }
 
