@@ -14,7 +14,7 @@
 
 #include "core/blk/power/cut.h"
 
-#define BENCH_GROUPS  64u /* of sectors that follow each other */
+#define BENCH_GROUPS  32u /* of sectors that follow each other */
 #define BENCH_GROUP   16u /* sectors */
 #define BENCH_SECTORS (BENCH_GROUPS * BENCH_GROUP)
 #define BENCH_STRIDE  65536u /* from group to group */

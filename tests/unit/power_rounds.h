@@ -138,25 +138,38 @@ static inline bool bench_cut(struct power_bench *b, enum blk_cut mode)
 	return !ret;
 }
 
-/* What is there, by the guest's own eyes; how many promised sectors aren't. */
+/* What a read brought; returns how many promised sectors aren't there. */
+static inline unsigned bench_judge(struct power_bench *b, unsigned slot)
+{
+	unsigned first = b->slots[slot].first, missing = 0;
+
+	for (unsigned i = first; i < first + BENCH_GROUP; i++) {
+		uint32_t n = bench_number(
+			pc_ram(b->pc, bench_gpa(slot) + (i - first) * 512), i);
+
+		b->promised += b->stable[i] != 0;
+		missing += n < b->stable[i] || n > b->sent[i];
+		/* What is there now stays. */
+		b->stable[i] = b->done[i] = b->sent[i] = n;
+	}
+	return missing;
+}
+
+/* What is there, by the guest's own eyes. */
 static inline unsigned bench_look(struct power_bench *b)
 {
-	unsigned missing = 0;
+	unsigned missing = 0, next = 0;
 
-	for (unsigned g = 0; g < BENCH_SECTORS; g += BENCH_GROUP) {
-		bench_send(b, DRIVE_READ, g, BENCH_GROUP);
-		bench_wait(b);
-		for (unsigned i = 0; i < BENCH_GROUP; i++) {
-			/* Alone, so it went to the first slot. */
-			uint32_t n = bench_number(
-				pc_ram(b->pc, bench_gpa(0) + i * 512), g + i);
+	while (next < BENCH_SECTORS) {
+		unsigned nr = 0;
 
-			b->promised += b->stable[g + i] != 0;
-			missing += n < b->stable[g + i] || n > b->sent[g + i];
-			/* What is there now stays. */
-			b->stable[g + i] = b->done[g + i] = n;
-			b->sent[g + i] = n;
+		for (; nr < b->bus->depth && next < BENCH_SECTORS; nr++) {
+			bench_send(b, DRIVE_READ, next, BENCH_GROUP);
+			next += BENCH_GROUP;
 		}
+		bench_wait(b);
+		while (nr)
+			missing += bench_judge(b, --nr);
 	}
 	return missing;
 }

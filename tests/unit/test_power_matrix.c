@@ -5,6 +5,9 @@
  */
 #include "tests/unit/power_rounds.h"
 
+#include "tests/unit/power_ahci.h"
+#include "tests/unit/power_virtio.h"
+
 /* ---- no bus: the drive itself ---- */
 
 static void direct_attach(struct power_bench *b)
@@ -160,10 +163,31 @@ static void without_a_bus(void **state)
 	all_of(&direct_bus);
 }
 
+static void on_virtio(void **state)
+{
+	(void)state;
+	all_of(&power_virtio_blk);
+}
+
+static void on_scsi(void **state)
+{
+	(void)state;
+	all_of(&power_virtio_scsi);
+}
+
+static void on_ahci(void **state)
+{
+	(void)state;
+	all_of(&power_ahci);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_a_bus),
+		cmocka_unit_test(on_virtio),
+		cmocka_unit_test(on_scsi),
+		cmocka_unit_test(on_ahci),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
