@@ -28,7 +28,7 @@ struct power_bench;
 struct power_bus {
 	const char *name;
 	unsigned depth; /* requests at a time, up to BENCH_DEPTH */
-	bool never_wce; /* whatever the preset: each write is stable */
+	bool never_wce; /* nor a flush: each write is stable */
 	bool has_fua;
 	/* With the world stopped: the device for pc->drive. */
 	void (*attach)(struct power_bench *b);
@@ -69,7 +69,7 @@ struct power_bench {
 	struct drive_cut cut;
 	unsigned cuts, losses, torn, destroyed;
 	uint64_t promised;
-	unsigned state[32]; /* the bus's own */
+	uint64_t state[128]; /* the bus's own */
 };
 
 static inline unsigned bench_random(struct power_bench *b, unsigned below)
@@ -233,7 +233,7 @@ static inline void bench_step(struct power_bench *b)
 		bench_wait(b);
 		b->wce = !b->wce;
 		b->bus->set_wce(b, b->wce);
-	} else if (what < 3 && !b->flushing) {
+	} else if (what < 3 && !b->flushing && !b->bus->never_wce) {
 		bench_reap(b);
 		memcpy(b->asked, b->done, sizeof(b->asked));
 		b->flushing = true;
