@@ -26,6 +26,15 @@ static const struct vm_disk_bus buses[] = {
 		.per_channel = 1,
 	},
 	{
+		.name = "ide",
+		.disk = "ata-disk",
+		.cdrom = "atapi-cdrom",
+		.controller = "piix-ide",
+		.units = 4,
+		.controllers = 1, /* the ports of a PC are there once */
+		.devfn = (0x1f << 3) | 1,
+	},
+	{
 		.name = "scsi",
 		.about = "virtio-scsi, 16 units to a controller",
 		.disk = "scsi-disk",

@@ -165,7 +165,7 @@ static void bars_are_sized(void **state)
 	config_out(b, SLOT, 0x10, 0xffffffff, 4);
 	assert_int_equal(config_in(b, SLOT, 0x10, 4), 0xfffff000);
 	config_out(b, SLOT, 0x14, 0xffffffff, 4);
-	assert_int_equal(config_in(b, SLOT, 0x14, 4), 0x0000ffe1);
+	assert_int_equal(config_in(b, SLOT, 0x14, 4), 0xffffffe1);
 	config_out(b, SLOT, 0x18, 0xffffffff, 4);
 	config_out(b, SLOT, 0x1c, 0xffffffff, 4);
 	assert_int_equal(config_in(b, SLOT, 0x18, 4), 0xffff000c);

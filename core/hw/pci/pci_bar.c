@@ -70,8 +70,6 @@ static void bar_declare(struct pci_dev *d, unsigned index,
 		d->config[off] = type_bits[kind];
 	if (index == PCI_BAR_ROM)
 		mask |= PCI_ROM_ENABLE;
-	if (kind == PCI_BAR_IO)
-		mask &= 0xffff;
 	pci_put32(d->wmask + off, mask);
 	if (is_64(b))
 		pci_put32(d->wmask + off + 4, mask >> 32);
