@@ -12,6 +12,7 @@
 static void boot_cd(const char *bus)
 {
 	struct vm_config c;
+	struct console_viewer *viewer;
 	struct vm *vm;
 
 	vm_config_init(&c);
@@ -22,8 +23,11 @@ static void boot_cd(const char *bus)
 	c.disks[0].cdrom = true;
 	c.nr_disks = 1;
 	vm = vm_test_create(&c);
+	viewer = console_viewer_create(vm_console(vm), 5);
+	assert_non_null(viewer);
 	vm_test_do(vm, VM_CMD_RESUME);
 	vm_test_wait_screen(vm, "GNU GRUB");
+	console_viewer_destroy(viewer);
 	vm_destroy(vm);
 }
 
