@@ -27,12 +27,15 @@ static const struct vm_disk_bus buses[] = {
 	},
 	{
 		.name = "ide",
+		.about = "IDE as in a PIIX4, four places, for old guests",
 		.disk = "ata-disk",
 		.cdrom = "atapi-cdrom",
 		.controller = "piix-ide",
 		.units = 4,
 		.controllers = 1, /* the ports of a PC are there once */
 		.devfn = (0x1f << 3) | 1,
+		.path = "/drive@%x/disk@%x",
+		.per_channel = 2,
 	},
 	{
 		.name = "scsi",
