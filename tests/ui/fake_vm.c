@@ -431,20 +431,21 @@ size_t vm_memory_events(struct vm *vm, uint64_t since, struct vm_mem_event *out,
 
 size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 {
-	if (!max)
-		return 0;
-	memset(out, 0, sizeof(*out));
-	snprintf(out->name, sizeof(out->name), "disk0");
-	snprintf(out->path, sizeof(out->path), "%s", "/disks/pretended.img");
-	snprintf(out->bus, sizeof(out->bus), "virtio");
-	snprintf(out->cache, sizeof(out->cache), "unsafe");
-	snprintf(out->aio, sizeof(out->aio), "io_uring");
-	out->len = 16 << 20;
-	out->has_medium = out->wce = true;
-	out->reads = 10;
-	out->writes = 20;
 	(void)vm;
-	return 1;
+	for (size_t i = 0; i < 2 && i < max; i++) {
+		memset(&out[i], 0, sizeof(*out));
+		snprintf(out[i].name, sizeof(out->name), "disk%zu", i);
+		snprintf(out[i].path, sizeof(out->path), "/disks/%s.img",
+			 i ? "unsafe" : "pretended");
+		snprintf(out[i].bus, sizeof(out->bus), i ? "nvme" : "virtio");
+		snprintf(out[i].cache, sizeof(out->cache), "unsafe");
+		snprintf(out[i].aio, sizeof(out->aio), "io_uring");
+		out[i].len = 16 << 20;
+		out[i].has_medium = out[i].wce = true;
+		out[i].reads = 10;
+		out[i].writes = 20;
+	}
+	return max < 2 ? max : 2;
 }
 
 /* A disk on which much is not as it was asked for. */
@@ -455,10 +456,8 @@ static void pretend_modes(struct vm_disk_facts *f)
 		bool bad;
 	} after[] = {
 		{"guest crash", "every write that completed is there", false},
-		{"crash of this program", "every write that completed is there",
-		 false},
-		{"crash of the host's kernel",
-		 "every write that a completed flush followed is there", false},
+		{"crash of binnacle", "what the guest flushed is there", false},
+		{"host crash", "what the guest flushed is there", false},
 		{"power loss", "nothing is certain to be there", true},
 	};
 
@@ -515,13 +514,40 @@ static void pretend_files(struct vm_disk_facts *f)
 	f->can_snapshot = true;
 }
 
+/* A disk as it was asked for, under a guest that knows of no flush. */
+static void pretend_unsafe(struct vm_disk_facts *f)
+{
+	strcpy(f->wanted.cache, "unsafe");
+	strcpy(f->wanted.aio, "io_uring");
+	f->wanted.no_flush = f->wanted.wce = true;
+	f->now = f->wanted;
+	f->files[0].flags = O_RDWR;
+	f->nr_files = f->all_files = 1;
+	f->driver_known = f->driver.started = true;
+	strcpy(f->device, "nvme");
+	pretend_flow(&f->flow[VM_DISK_WRITE], 5000, 12);
+	f->flow[VM_DISK_WRITE].failed = 2;
+	f->unflushed_writes = 5000;
+	f->unflushed_bytes = 5000 * 4096;
+	f->unflushed_age_ns = 2000000000000;
+	f->never_flush_after_ns = 300000000000;
+	f->never_flushes = true;
+	f->sync_failed = true;
+	strcpy(f->throttle, "iops-total=100");
+	f->throttled = 7;
+	f->len = 16 << 20;
+	f->has_medium = true;
+}
+
 bool vm_disk_facts_copy(struct vm *vm, unsigned index,
 			struct vm_disk_facts *out)
 {
 	(void)vm;
 	memset(out, 0, sizeof(*out));
-	if (index)
-		return false;
+	if (index) {
+		pretend_unsafe(out);
+		return index == 1;
+	}
 	out->len = 16 << 20;
 	out->has_medium = out->scratch = true;
 	pretend_modes(out);

@@ -278,6 +278,7 @@ static void the_filter_hides_disks(void **state)
 	assert_string_equal(ui->message, "no disk is chosen");
 	ui_command(ui, "filter VIRTIO");
 	assert_true(shows(ui, "/disks/pretended.img"));
+	assert_false(shows(ui, "/disks/unsafe.img"));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -201,10 +201,13 @@ static void draw_disk(struct ui *ui, const struct vm_disk_row *d,
 		    is_odd(f) ? ROLE_BAD : ROLE_STRONG, d->name);
 	canvas_text(c, row, in.col + COL_BUS, 7, ROLE_TEXT, d->bus);
 	canvas_text(c, row, in.col + COL_CACHE, 12,
-		    f->now.no_flush ? ROLE_BAD : ROLE_TEXT,
+		    f->readonly	      ? ROLE_DIM
+		    : f->now.no_flush ? ROLE_BAD
+				      : ROLE_TEXT,
 		    f->now.cache[0] ? f->now.cache : "(mixed)");
-	canvas_text(c, row, in.col + COL_WCE, 3, ROLE_TEXT,
-		    f->now.wce ? "on" : "off");
+	if (!f->readonly)
+		canvas_text(c, row, in.col + COL_WCE, 3, ROLE_TEXT,
+			    f->now.wce ? "on" : "off");
 	if (in_flight(f)) {
 		snprintf(text, sizeof(text), "%u", in_flight(f));
 		canvas_right(c, row, in.col + COL_BUSY, 5, ROLE_TEXT, text);

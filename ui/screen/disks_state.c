@@ -127,8 +127,10 @@ static void table(struct sheet *s, const struct vm_disk_facts *f)
 	     f->now.cache[0] ? f->now.cache : "none of the presets");
 	pair(s, "Host cache", on_off(!f->wanted.direct),
 	     on_off(!f->now.direct));
-	pair(s, "Write cache", on_off(f->wanted.wce),
-	     f->wce_forced_off ? "off, by a person" : on_off(f->now.wce));
+	if (!f->readonly)
+		pair(s, "Write cache", on_off(f->wanted.wce),
+		     f->wce_forced_off ? "off, by a person"
+				       : on_off(f->now.wce));
 	pair(s, "AIO", f->wanted.aio, f->now.aio);
 	opened(s, f);
 	for (unsigned i = 0; i < f->nr_differs; i++)
@@ -158,8 +160,7 @@ static void unflushed_text(const struct vm_disk_facts *f, char *buf, size_t len)
 	text_span(f->last_flush_age_ns, last, sizeof(last));
 	if (f->never_flushes)
 		snprintf(buf, len,
-			 "this guest never flushes: %s in %llu writes, the "
-			 "oldest %s ago",
+			 "the guest never flushes; %s in %llu writes, over %s",
 			 size, (unsigned long long)f->unflushed_writes, age);
 	else if (f->unflushed_writes)
 		snprintf(buf, len, "%s in %llu writes, the oldest %s ago", size,
