@@ -1,6 +1,8 @@
 /* virtio-blk with several queues of both forms, against a copy of the disk. */
 #include "tests/unit/virtio_guest.h"
 
+#include "core/hw/virtio/virtio.h"
+
 #define NR_QUEUES 4u
 #define NR_SLOTS  (NR_QUEUES * VG_IDS)
 #define DISK_USED (NR_SLOTS * 16u) /* sectors; 16 belong to a slot */
@@ -358,6 +360,149 @@ static void rings_go_on_after_a_move(void **state)
 	free(g.shadow);
 }
 
+/* ---- a state of version 1: four queues without wrap counters ---- */
+
+struct old_blk {
+	struct virtio_dev v; /* as the device's first bytes */
+	bool wce;
+};
+
+#define QUEUE_V1(member)                                                       \
+	{                                                                      \
+		.name = "vq." #member,                                         \
+		.type = STATE_TYPE_OF(((struct virtqueue *)0)->member),        \
+		.offset = offsetof(struct virtio_queue, vq.member),            \
+		.count = 1, .since = 1                                         \
+	}
+
+static void save_v1(struct guest *g, struct state_buf *buf)
+{
+	static const struct state_field queue_fields[] = {
+		QUEUE_V1(len),	      QUEUE_V1(desc),	   QUEUE_V1(avail),
+		QUEUE_V1(used),	      QUEUE_V1(vector),	   QUEUE_V1(enabled),
+		QUEUE_V1(next_avail), QUEUE_V1(next_used), QUEUE_V1(signalled),
+	};
+	static const struct state_desc queue = {
+		.name = "virtqueue",
+		.version = 1,
+		.oldest = 1,
+		.fields = queue_fields,
+		.nr_fields = 9,
+	};
+	static const struct state_field dev_fields[] = {
+		STATE_STRUCTS(struct virtio_dev, pci, 1, &pci_dev_state),
+		STATE_FIELD(struct virtio_dev, driver_features),
+		STATE_FIELD(struct virtio_dev, feature_sel),
+		STATE_FIELD(struct virtio_dev, driver_feature_sel),
+		STATE_FIELD(struct virtio_dev, config_vector),
+		STATE_FIELD(struct virtio_dev, queue_sel),
+		STATE_FIELD(struct virtio_dev, status),
+		STATE_FIELD(struct virtio_dev, isr),
+		STATE_FIELD(struct virtio_dev, generation),
+		STATE_FIELD(struct virtio_dev, pci.dev.failed),
+		{.name = "queues",
+		 .type = STATE_STRUCT,
+		 .offset = offsetof(struct virtio_dev, queues),
+		 .count = 4,
+		 .since = 1,
+		 .stride = sizeof(struct virtio_queue),
+		 .desc = &queue},
+	};
+	static const struct state_desc dev = {
+		.name = "virtio",
+		.version = 1,
+		.oldest = 1,
+		.fields = dev_fields,
+		.nr_fields = 11,
+	};
+	static const struct state_field fields[] = {
+		STATE_STRUCTS(struct old_blk, v, 1, &dev),
+		STATE_FIELD(struct old_blk, wce),
+	};
+	static const struct state_desc desc = {
+		.name = "virtio-blk",
+		.version = 1,
+		.oldest = 1,
+		.fields = fields,
+		.nr_fields = 2,
+	};
+	struct old_blk *old = calloc(1, sizeof(*old));
+
+	memcpy(&old->v, g->dev, sizeof(old->v));
+	old->wce = true;
+	assert_int_equal(state_save(buf, &desc, "d", old, &g->pc->e), 0);
+	free(old);
+}
+
+static void states_of_before_are_read(void **state)
+{
+	struct fake_pc *pc = *state;
+	struct state_buf buf = {0};
+	struct guest g;
+
+	make(&g, pc, NR_QUEUES);
+	start(&g, F_FLUSH);
+	for (uint16_t id = 0; id < 5; id++)
+		ask(&g, 2, id, T_IN, 0, 1);
+	vg_kick(&g.queues[2]);
+	settle(&g);
+	world_stop(pc->m.world, NULL);
+	pc_quiesce(pc);
+	save_v1(&g, &buf);
+	virtio_blk_class.reset(g.dev);
+	if (state_load(&buf, virtio_blk_class.state, "d", g.dev, &pc->e) ||
+	    virtio_blk_class.loaded(g.dev, &pc->e))
+		fail_msg("%s", pc->e.msg);
+	bus_commit(pc->m.bus, NULL);
+	world_resume(pc->m.world);
+	state_buf_fini(&buf);
+	assert_int_equal(pc_in(pc, VG_COMMON + 20, 1), 15);
+	for (unsigned i = 0; i < NR_QUEUES; i++) {
+		ask(&g, i, 7, T_IN, 0, 1);
+		vg_kick(&g.queues[i]);
+		settle(&g);
+	}
+	/* And the next driver may have packed rings. */
+	start(&g, F_FLUSH | VG_F_PACKED);
+	ask(&g, 3, 7, T_IN, 0, 1);
+	vg_kick(&g.queues[3]);
+	settle(&g);
+}
+
+/* One with fewer queues can't go on where more were in use. */
+static void queues_that_are_not_there_are_refused(void **state)
+{
+	struct fake_pc *pc = *state;
+	struct device_args args = {.devfn = -1};
+	struct state_buf buf = {0};
+	struct guest g;
+
+	make(&g, pc, NR_QUEUES);
+	start(&g, F_FLUSH);
+	world_stop(pc->m.world, NULL);
+	pc_quiesce(pc);
+	assert_int_equal(
+		state_save(&buf, virtio_blk_class.state, "d", g.dev, &pc->e),
+		0);
+	device_destroy(g.dev);
+	bus_commit(pc->m.bus, NULL);
+	world_resume(pc->m.world);
+	pc->m.nr_vcpus = 2;
+	args.drive = pc->drive;
+	args.io = pc->io;
+	g.dev = pc_add(pc, &virtio_blk_class, "disk0", &args);
+	world_stop(pc->m.world, NULL);
+	assert_int_equal(
+		state_load(&buf, virtio_blk_class.state, "d", g.dev, &pc->e),
+		0);
+	assert_int_equal(virtio_blk_class.loaded(g.dev, &pc->e), -EINVAL);
+	assert_non_null(strstr(pc->e.msg, "queue 2"));
+	virtio_blk_class.reset(g.dev);
+	bus_commit(pc->m.bus, NULL);
+	world_resume(pc->m.world);
+	state_buf_fini(&buf);
+}
+
 /* What no memory is, or not the queue's: the device fails, and no more. */
 static void rings_in_wrong_places(void **state)
 {
@@ -419,6 +564,8 @@ int main(void)
 		T(all_queues_at_once),
 		T(reset_with_all_queues_in_flight),
 		T(rings_go_on_after_a_move),
+		T(states_of_before_are_read),
+		T(queues_that_are_not_there_are_refused),
 		T(rings_in_wrong_places),
 	};
 
