@@ -1,6 +1,8 @@
 /* The NVMe controller, driven by a guest's driver (nvme_guest.h): commands. */
 #include "tests/unit/nvme_guest.h"
 
+#include "core/blk/drive_actions.h"
+
 static uint64_t get(const uint8_t *p, unsigned len)
 {
 	uint64_t value = 0;
@@ -740,6 +742,48 @@ static void heat_is_an_event(void **state)
 	assert_int_equal(*pc_ram(g.pc, G_DATA), 2);
 }
 
+/* Told, when it is asked for, by an event that the log of changes follows. */
+static void a_grown_disk_is_an_event(void **state)
+{
+	struct nvme_cmd c = {.opcode = NVME_ASYNC_EVENT};
+	struct fake_pc *pc = *state;
+	struct guest g;
+	uint16_t cid;
+	uint8_t *p;
+
+	g_make_ready(&g, pc, DRIVE_WRITEBACK, false);
+	p = pc_ram(pc, G_DATA);
+	for (unsigned told = 0; told < 2; told++) {
+		uint64_t len = PC_DISK_LEN + (told + 1) * 4096u;
+
+		if (told)
+			assert_int_equal(
+				g_set_feature(&g, NVME_FEAT_EVENTS, 1u << 8),
+				0);
+		cid = g_send(&g, 0, &c);
+		g_get_feature(&g, NVME_FEAT_EVENTS);
+		world_stop(pc->m.world, NULL);
+		assert_int_equal(drive_grow(pc->drive, len, &pc->e), 0);
+		assert_int_equal(nvme_class.disk_resized(g.dev), told);
+		world_resume(pc->m.world);
+		if (told)
+			wait_event(&g, cid, 0x040002);
+		assert_int_equal(g_admin(&g, NVME_IDENTIFY, 1, NVME_CNS_NS, 0),
+				 0);
+		assert_int_equal(get(p, 8), len / 512);
+		assert_int_equal(g_admin(&g, NVME_GET_LOG_PAGE, 0,
+					 NVME_LOG_CHANGED_NS | 1023u << 16, 0),
+				 0);
+		assert_int_equal(get(p, 8), 1);
+		assert_int_equal(g_admin(&g, NVME_GET_LOG_PAGE, 0,
+					 NVME_LOG_CHANGED_NS | 1023u << 16, 0),
+				 0);
+		assert_int_equal(get(p, 8), 0);
+	}
+	assert_int_equal(rw(&g, NVME_READ, G_BLOCKS + 8, 8), 0);
+	assert_int_equal(rw(&g, NVME_READ, G_BLOCKS + 16, 1), NVME_LBA_RANGE);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, pc_setup, pc_teardown)
 
 int main(void)
@@ -763,6 +807,7 @@ int main(void)
 		T(wild_doorbells_are_events),
 		T(event_requests_can_be_taken_back),
 		T(heat_is_an_event),
+		T(a_grown_disk_is_an_event),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
