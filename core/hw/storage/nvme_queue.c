@@ -283,10 +283,11 @@ void nvme_remove_doorbells(struct nvme *n)
 /* What the registers held goes on in the buffer. */
 static void queue_buffered(struct nvme *n, unsigned id)
 {
-	struct iovec words = {n->shadow_host + 2 * id, 8};
+	struct iovec words = {.iov_len = 8};
 
-	if (!n->shadow_host || !id)
+	if (!is_buffered(n, id))
 		return;
+	words.iov_base = n->shadow_host + 2 * id;
 	n->shadow_host[2 * id] = n->sqs[id].tail;
 	n->shadow_host[2 * id + 1] = n->cqs[id].head;
 	dma_mark_iov(nvme_mem(n), &words, 1, 8);
