@@ -438,6 +438,8 @@ static void card_reset(struct device *dev)
 {
 	card_quiesce(dev);
 	sd_card_power_off((struct sd_card *)(void *)dev);
+	/* The image has no place for it. */
+	((struct sd_card *)(void *)dev)->is_protected = false;
 }
 
 /* ---- state ---- */
@@ -458,7 +460,7 @@ static const struct state_desc half_state = {
 };
 
 static const struct state_field card_fields[] = {
-	STATE_ARRAY(struct sd_card, csd),
+	STATE_FIELD(struct sd_card, is_protected),
 	STATE_FIELD(struct sd_card, state),
 	STATE_FIELD(struct sd_card, phase),
 	STATE_FIELD(struct sd_card, status),

@@ -84,6 +84,7 @@ struct sd_card {
 	uint16_t rca;
 	bool app, ready;
 	bool wide, high_speed;
+	bool is_protected;  /* TMP_WRITE_PROTECT of the CSD */
 	uint32_t block_len; /* CMD16; data blocks are SD_BLOCK always */
 	uint32_t planned;   /* blocks, CMD23; 0: until it is stopped */
 	uint32_t written;   /* blocks of the last write, ACMD22 */
@@ -173,6 +174,8 @@ int sd_identify(struct sd_card *c, uint64_t len, bool readonly,
 void sd_fill_scr(struct sd_card *c);
 void sd_fill_ssr(struct sd_card *c);
 void sd_switch(struct sd_card *c, uint32_t arg);
+/* CMD9: the CSD as it is now. */
+void sd_read_csd(const struct sd_card *c, uint8_t *out);
 /* CMD27: a new CSD arrived in c->reg; false: it changes what is fixed. */
 bool sd_program_csd(struct sd_card *c);
 bool sd_is_protected(const struct sd_card *c);

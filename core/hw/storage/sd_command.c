@@ -148,7 +148,7 @@ static enum outcome send_csd(struct sd_card *c, uint32_t arg, uint32_t blocks,
 	(void)blocks;
 	if (!is_addressed(c, arg))
 		return SILENT;
-	memcpy(reply->data, c->csd, sizeof(c->csd));
+	sd_read_csd(c, reply->data);
 	return LONG;
 }
 

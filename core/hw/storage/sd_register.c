@@ -53,7 +53,6 @@ static void fill_csd(struct sd_card *c, uint64_t len, bool readonly)
 	};
 
 	memcpy(c->csd, csd, sizeof(csd));
-	c->csd[15] = crc7(c->csd, 15);
 }
 
 static void fill_cid(struct sd_card *c)
@@ -93,21 +92,32 @@ int sd_identify(struct sd_card *c, uint64_t len, bool readonly, struct error *e)
 
 bool sd_is_protected(const struct sd_card *c)
 {
-	return c->csd[CSD_FLAGS] & (CSD_PERM_PROTECT | CSD_TEMP_PROTECT);
+	return c->is_protected || (c->csd[CSD_FLAGS] & CSD_PERM_PROTECT);
+}
+
+static void csd_with(const struct sd_card *c, bool is_protected, uint8_t *out)
+{
+	memcpy(out, c->csd, SD_CSD_LEN);
+	if (is_protected)
+		out[CSD_FLAGS] |= CSD_TEMP_PROTECT;
+	out[15] = crc7(out, 15);
+}
+
+void sd_read_csd(const struct sd_card *c, uint8_t *out)
+{
+	csd_with(c, c->is_protected, out);
 }
 
 /* Only the temporary protection is the guest's to change. */
 bool sd_program_csd(struct sd_card *c)
 {
+	bool is_protected = c->reg[CSD_FLAGS] & CSD_TEMP_PROTECT;
 	uint8_t csd[SD_CSD_LEN];
 
-	memcpy(csd, c->csd, sizeof(csd));
-	csd[CSD_FLAGS] &= (uint8_t)~CSD_TEMP_PROTECT;
-	csd[CSD_FLAGS] |= c->reg[CSD_FLAGS] & CSD_TEMP_PROTECT;
-	csd[15] = crc7(csd, 15);
+	csd_with(c, is_protected, csd);
 	if (memcmp(csd, c->reg, sizeof(csd)) != 0)
 		return false;
-	memcpy(c->csd, csd, sizeof(csd));
+	c->is_protected = is_protected;
 	return true;
 }
 
