@@ -95,13 +95,17 @@ static void copy_look(struct vm_disk_facts *f, const struct drive_look *look)
 
 /* ---- what people chose, and what is so ---- */
 
-static void copy_wanted(struct vm_disk_facts *f, const struct vm_disk_config *c)
+static void copy_wanted(struct vm_disk_facts *f, const struct vm_disk_config *c,
+			struct drive *drive)
 {
 	const struct cache_mode *mode;
 	enum drive_preset preset;
 
 	if (drive_preset_parse(c->cache, &preset, NULL))
 		return;
+	/* What is usual where there is no write cache. */
+	if (!*c->cache && !drive_may_cache(drive))
+		preset = DRIVE_WRITETHROUGH;
 	mode = &cache_modes[preset];
 	snprintf(f->wanted.cache, sizeof(f->wanted.cache), "%s", mode->name);
 	snprintf(f->wanted.aio, sizeof(f->wanted.aio), "%s",
@@ -275,7 +279,7 @@ bool vm_disk_facts_copy(struct vm *vm, unsigned index,
 	copy_look(out, &look);
 	copy_driver(out, vm, vm->disks[index].name);
 	copy_requests(out, drive);
-	copy_wanted(out, c);
+	copy_wanted(out, c, drive);
 	copy_now(out, drive, &look);
 	compare(out);
 	copy_fates(out, c);

@@ -392,6 +392,7 @@ int drive_attach(struct drive *d, const struct drive_caps *caps,
 	if (caps->wce == DRIVE_WCE_NEVER)
 		__atomic_store_n(&d->wce, 0, __ATOMIC_RELAXED);
 	d->wce_at_first = drive_wce(d);
+	d->wce_cap = caps->wce;
 	d->attached = true;
 	return 0;
 }
@@ -424,6 +425,11 @@ bool drive_readonly(const struct drive *d)
 bool drive_wce(const struct drive *d)
 {
 	return __atomic_load_n(&d->wce, __ATOMIC_RELAXED);
+}
+
+bool drive_may_cache(const struct drive *d)
+{
+	return d->wce_cap != DRIVE_WCE_NEVER;
 }
 
 bool drive_wce_now(const struct drive *d)

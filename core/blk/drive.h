@@ -126,6 +126,9 @@ void drive_limits(const struct drive *d, struct drive_limits *out);
 uint64_t drive_len(const struct drive *d);  /* [any] bytes */
 bool drive_readonly(const struct drive *d); /* [any] */
 bool drive_wce(const struct drive *d);	    /* [any] as the guest has it */
+/* [any] Can the guest have a write cache at all, on the device that it is
+ * attached to? */
+bool drive_may_cache(const struct drive *d);
 /* [any] May a write complete before it is stable?  A person may have forced the
  * write cache off (drive_actions.h). */
 bool drive_wce_now(const struct drive *d);

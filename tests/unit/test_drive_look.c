@@ -1,4 +1,5 @@
 /* What a drive shows of the files under it. */
+#include "core/blk/drive_actions.h"
 #include "core/blk/drive_look.h"
 #include "tests/unit/drive_bench.h"
 
@@ -133,7 +134,149 @@ static void an_empty_drive_has_no_files(void **state)
 	assert_int_equal(look.taken_ns, 0);
 }
 
+/* ---- block devices ---- */
+
+/* One test runs at a time. */
+static struct loop_device {
+	char name[32]; /* "loop0"; empty: none */
+	char image[96];
+} loop_device;
+
+static bool loop_device_make(struct loop_device *l, struct fixture *f)
+{
+	char cmd[320], line[64] = "";
+	FILE *pipe;
+
+	snprintf(l->image, sizeof(l->image), "%s/device.img", f->dir);
+	snprintf(cmd, sizeof(cmd),
+		 "truncate -s 1M '%s' && losetup -f --show '%s' 2>/dev/null",
+		 l->image, l->image);
+	pipe = popen(cmd, "r");
+	assert_non_null(pipe);
+	if (!fgets(line, sizeof(line), pipe))
+		line[0] = '\0';
+	pclose(pipe);
+	line[strcspn(line, "\n")] = '\0';
+	if (strncmp(line, "/dev/", 5) != 0)
+		return false;
+	snprintf(l->name, sizeof(l->name), "%.31s", line + 5);
+	return true;
+}
+
+static int teardown_device(void **state)
+{
+	char cmd[64];
+	int ret = 0;
+
+	close_drive(*state);
+	if (*loop_device.name) {
+		snprintf(cmd, sizeof(cmd), "losetup -d /dev/%s",
+			 loop_device.name);
+		ret = system(cmd);
+	}
+	loop_device.name[0] = '\0';
+	return teardown(state) || ret;
+}
+
+/* Completed flushes of a device; -1 where the kernel doesn't count them. */
+static long flushes_of(const struct loop_device *l)
+{
+	char path[64];
+	long value = -1, n = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/stat", l->name);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	for (int i = 0; i < 16 && fscanf(file, "%ld", &value) == 1; i++)
+		n = i == 15 ? value : -1;
+	fclose(file);
+	return n;
+}
+
+static void use_device(struct fixture *f, const struct loop_device *l,
+		       enum drive_preset preset)
+{
+	bool direct = preset == DRIVE_NONE;
+	struct drive_look look;
+	long before;
+
+	open_preset(f, preset);
+	before = flushes_of(l);
+	write_much(f);
+	look = look_at(f);
+	assert_true(look.files.file[0].is_device);
+	assert_int_equal(!!(look.files.file[0].flags & O_DIRECT), direct);
+	assert_true(look.files.file[0].source != PAGE_CACHE_UNKNOWN);
+	if (direct)
+		assert_int_equal(look.files.file[0].cache.dirty, 0);
+	else
+		assert_true(look.files.file[0].cache.cached >= BIG);
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
+	if (before >= 0)
+		assert_true(flushes_of(l) > before);
+	assert_int_equal(look_at(f).files.file[0].cache.dirty, 0);
+	close_drive(f);
+}
+
+static void a_flush_reaches_the_device(void **state)
+{
+	struct fixture *f = *state;
+	struct loop_device *l = &loop_device;
+
+	if (!loop_device_make(l, f)) {
+		print_message("SKIP: no loop device\n");
+		skip();
+	}
+	snprintf(f->path, sizeof(f->path), "/dev/%.31s", l->name);
+	use_device(f, l, DRIVE_NONE);
+	use_device(f, l, DRIVE_WRITEBACK);
+}
+
+struct growth {
+	struct drive *drive;
+	uint64_t len;
+	struct error e;
+	int ret;
+};
+
+static void do_grow(void *arg)
+{
+	struct growth *g = arg;
+
+	g->ret = drive_grow(g->drive, g->len, &g->e);
+}
+
+static void a_disk_follows_its_device(void **state)
+{
+	struct fixture *f = *state;
+	struct loop_device *l = &loop_device;
+	struct growth g = {.len = 2 * DISK_LEN};
+	char cmd[256];
+
+	if (!loop_device_make(l, f)) {
+		print_message("SKIP: no loop device\n");
+		skip();
+	}
+	snprintf(f->path, sizeof(f->path), "/dev/%.31s", l->name);
+	open_preset(f, DRIVE_WRITEBACK);
+	g.drive = f->drive;
+	loop_call(f->loop, do_grow, &g);
+	assert_int_equal(g.ret, -ENOSPC);
+	assert_non_null(strstr(g.e.msg, "on the host first"));
+	snprintf(cmd, sizeof(cmd),
+		 "truncate -s 2M '%.95s' && losetup -c /dev/%.31s", l->image,
+		 l->name);
+	assert_int_equal(system(cmd), 0);
+	loop_call(f->loop, do_grow, &g);
+	assert_int_equal(g.ret, 0);
+	assert_int_equal(drive_len(f->drive), 2 * DISK_LEN);
+	close_drive(f);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define DEVICE(name)                                                           \
+	cmocka_unit_test_setup_teardown(name, setup, teardown_device)
 
 int main(void)
 {
@@ -144,6 +287,8 @@ int main(void)
 		T(nobody_looks_unasked_or_too_often),
 		T(a_drive_closes_while_it_is_looked_at),
 		T(an_empty_drive_has_no_files),
+		DEVICE(a_flush_reaches_the_device),
+		DEVICE(a_disk_follows_its_device),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

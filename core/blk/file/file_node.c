@@ -291,6 +291,22 @@ static int hold_call(void *arg)
 	return 0;
 }
 
+/* Only its host makes a device longer; then its disk may follow. */
+static int follow_device(struct blk *b, uint64_t len, struct error *e)
+{
+	struct file_node *f = b->priv;
+	uint64_t now = 0;
+
+	if (ioctl(f->host.fd, BLKGETSIZE64, &now))
+		return error_errno(e, errno, "Failed to resize '%s'", b->name);
+	if (len > now)
+		return error_set(e, -ENOSPC,
+				 "Failed to resize '%s': the device has %llu "
+				 "bytes; make it longer on the host first",
+				 b->name, (unsigned long long)now);
+	return 0;
+}
+
 static int file_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 			 bool allow_shrink, struct error *e)
 {
@@ -307,6 +323,8 @@ static int file_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 				 "Preallocation can't be used for shrinking "
 				 "files");
 	forget_extent(b);
+	if (f->host.is_device)
+		return follow_device(b, len, e);
 	if (len > b->len &&
 	    (mode == BLK_PREALLOC_FALLOC || mode == BLK_PREALLOC_FULL)) {
 		c.len = len - b->len;
