@@ -94,8 +94,8 @@ static bool ask_commit(struct ui *ui, const char *arg, char *question,
 {
 	(void)arg;
 	return ask(ui, question, len, "Commit",
-		   "? The image below its top one gets all that this one "
-		   "holds, and keeps it.");
+		   "? The lowest of its images gets what those above it hold, "
+		   "and the disk goes on there.");
 }
 
 static unsigned run_commit(struct ui *ui, const char *arg)
@@ -478,7 +478,7 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	{.name = "commit",
 	 .keys = "I",
 	 .hint = "commit",
-	 .help = "write the top image into the one below",
+	 .help = "write all images into the lowest one",
 	 .run = run_commit,
 	 .ask = ask_commit},
 	{.name = "stream",
