@@ -410,6 +410,19 @@ static void write_same_is_stable_once(void **state)
 	assert_int_equal(pc_gate.syncs, 1);
 }
 
+static void unmap_is_stable_once(void **state)
+{
+	struct guest g;
+
+	make_ready(&g, *state, DRIVE_WRITETHROUGH, false);
+	write_block(&g, 0, 1);
+	pc_gate.syncs = 0;
+	for (unsigned i = 0; i < 4; i++)
+		put_range(&g, i, 16 * i, 8);
+	expect_good(send_unmap(&g, 4, 8 + 4 * 16));
+	assert_int_equal(pc_gate.syncs, 1);
+}
+
 /* ---- mode pages ---- */
 
 static void mode_sense(void **state)
@@ -702,6 +715,7 @@ int main(void)
 		T(write_and_verify),
 		T(unmap),
 		T(write_same),
+		T(unmap_is_stable_once),
 		T(write_same_is_stable_once),
 		T(mode_sense),
 		T(guest_switches_the_write_cache),

@@ -1,6 +1,7 @@
 /* The virtio-scsi controller, driven by a guest's driver written here. */
 #include "tests/unit/scsi_guest.h"
 
+#include "core/blk/drive_actions.h"
 #include "core/disk_driver.h"
 
 #define ABORT_TASK	   0
@@ -572,9 +573,15 @@ static void disk_grows_under_its_driver(void **state)
 	expect_sense(SEND(&g, 0, 0, 0x00), ATTENTION_POWER_ON);
 	offer_event(&g, 16);
 	world_stop(g.pc->m.world, NULL);
+	assert_int_equal(drive_grow(g.pc->drive, 2 * PC_DISK_LEN, &g.pc->e), 0);
 	assert_true(scsi_disk_class.disk_resized(g.disk));
 	world_resume(g.pc->m.world);
 	expect_event(&g, 3, 0x092a);
+	expect_sense(SEND(&g, 0, 0, 0x00), 0x062a09);
+	expect_good(SEND(&g, 0, 8, 0x25));
+	assert_int_equal(get32(data_of(&g, 0)), 2 * PC_DISK_LEN / 512 - 1);
+	expect_good(SEND(&g, 512, 0, 0x2a, 0, B32(2 * PC_DISK_LEN / 512 - 1), 0,
+			 B16(1)));
 }
 
 static void what_the_driver_uses_is_known(void **state)

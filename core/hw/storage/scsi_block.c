@@ -299,7 +299,8 @@ static enum scsi_result unmap_next(struct scsi_unit *u, struct scsi_cmd *c,
 				   (uint64_t)get32(p + 8) * u->block_len,
 				   unmap_next);
 	}
-	return scsi_good(c);
+	/* With the cache off zeroes are what is read after a power cut, too. */
+	return c->is_stable ? scsi_submit_flush(c) : scsi_good(c);
 }
 
 /* All ranges are looked at before the first is unmapped; SCSI_SUBMIT: all are
@@ -351,7 +352,7 @@ static enum scsi_result do_unmap(struct scsi_unit *u, struct scsi_cmd *c)
 	if (r != SCSI_SUBMIT)
 		return r;
 	c->checked = 0;
-	return unmap_next(u, c, 0);
+	return c->nr_ranges ? unmap_next(u, c, 0) : scsi_good(c);
 }
 
 /* ---- WRITE SAME ---- */
