@@ -62,6 +62,12 @@ struct pci_msix {
 	struct region region; /* over its BAR */
 };
 
+/* One message, without a mask. */
+struct pci_msi {
+	uint8_t cap; /* offset of the capability, 0: no MSI */
+	struct irq_msi msi;
+};
+
 struct pci_dev {
 	struct device dev; /* first */
 	struct pci_host *host;
@@ -73,6 +79,7 @@ struct pci_dev {
 	uint16_t next_cap;	       /* where the next capability goes */
 	struct pci_bar bars[PCI_NR_BARS];
 	struct pci_msix msix;
+	struct pci_msi msi;
 	struct irq intx;
 	bool intx_level;  /* what the function asks for */
 	bool intx_driven; /* and what its pin shows */
@@ -120,6 +127,12 @@ int pci_msix_init(struct pci_dev *d, unsigned nr, unsigned bar, uint32_t off,
 		  struct error *e);
 bool pci_msix_enabled(const struct pci_dev *d);
 void pci_msix_fire(struct pci_dev *d, unsigned vector);
+/* In create: MSI capability with one message (PCI 3.0, 6.8.1).  While the guest
+ * enabled it the function sends it in place of driving its pin; both under the
+ * function's lock. */
+void pci_msi_init(struct pci_dev *d);
+bool pci_msi_enabled(const struct pci_dev *d);
+void pci_msi_fire(struct pci_dev *d);
 void pci_intx(struct pci_dev *d, bool level);
 /* Bus master enable: a device without it must not touch guest memory. */
 bool pci_bus_master(const struct pci_dev *d);

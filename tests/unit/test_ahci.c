@@ -323,6 +323,47 @@ static void interrupts_follow_the_registers(void **state)
 	assert_false(pc_intx(g.pc, g.hba));
 }
 
+/* How many messages were fired since the last call. */
+static unsigned messages(struct guest *g)
+{
+	struct pci_dev *d = (struct pci_dev *)(void *)g->hba;
+	uint64_t n = 0;
+
+	return read(d->msi.msi.eventfd, &n, sizeof(n)) < 0 ? 0 : (unsigned)n;
+}
+
+static void messages_replace_the_line(void **state)
+{
+	struct guest g;
+	unsigned cap;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	cap = pci_config_read((void *)g.hba, 0x34, 1);
+	assert_int_equal(pci_config_read((void *)g.hba, cap, 4), 0x00800005);
+	pc_config_out(g.pc, g.hba, cap + 4, 0xfee01000, 4);
+	pc_config_out(g.pc, g.hba, cap + 8, 0, 4);
+	pc_config_out(g.pc, g.hba, cap + 12, 0x4041, 2);
+	pc_config_out(g.pc, g.hba, cap + 2, 1, 2);
+	assert_int_equal(messages(&g), 0);
+	command(&g, 0xe7, 0, 0, 0, 0, false);
+	assert_int_equal(messages(&g), 1);
+	assert_false(pc_intx(g.pc, g.hba));
+	/* Asked for and told once, until it is acknowledged. */
+	pc_out(g.pc, IE, UINT32_MAX, 4);
+	assert_int_equal(messages(&g), 0);
+	pc_out(g.pc, PC_BAR + 8, 1, 4); /* too early: there is more */
+	assert_int_equal(messages(&g), 1);
+	pc_out(g.pc, IS, UINT32_MAX, 4);
+	pc_out(g.pc, PC_BAR + 8, 1, 4);
+	assert_int_equal(messages(&g), 0);
+	/* Turned off, the line is back. */
+	command(&g, 0xe7, 0, 0, 0, 0, false);
+	pc_config_out(g.pc, g.hba, cap + 2, 0, 2);
+	assert_true(pc_intx(g.pc, g.hba));
+	pc_reset(g.pc);
+	assert_int_equal(pci_config_read((void *)g.hba, cap + 4, 4), 0);
+}
+
 static void soft_reset_sends_the_signature(void **state)
 {
 	struct guest g;
@@ -641,6 +682,7 @@ int main(void)
 		T(ranges_and_directions_are_checked),
 		T(wild_memory_stops_the_port_only),
 		T(interrupts_follow_the_registers),
+		T(messages_replace_the_line),
 		T(soft_reset_sends_the_signature),
 		T(comreset_waits_for_what_is_in_flight),
 		T(controller_reset_starts_afresh),

@@ -55,6 +55,7 @@ void pci_dev_fini(struct pci_dev *d)
 		return;
 	pci_intx(d, false);
 	pci_msix_fini(d);
+	pci_msi_fini(d);
 	pci_bars_fini(d);
 	pci_host_leave(d->host, d);
 	d->host = NULL;
@@ -138,6 +139,8 @@ void pci_config_write(struct pci_dev *d, unsigned off, uint32_t value,
 	}
 	if (d->msix.nr && touches(off, len, d->msix.cap + 2, 2))
 		pci_msix_control(d);
+	if (off + len > PCI_HEADER_LEN)
+		pci_msi_update(d);
 	if (d->config_written)
 		d->config_written(d, off, len);
 	pthread_mutex_unlock(&d->dev.lock);
@@ -151,6 +154,7 @@ void pci_dev_reset(struct pci_dev *d)
 	intx_update(d);
 	if (d->msix.nr)
 		pci_msix_reset(d);
+	pci_msi_update(d);
 	pci_bars_update(d);
 }
 
@@ -195,5 +199,6 @@ void pci_dev_loaded(struct pci_dev *d)
 	pci_bars_update(d);
 	if (d->msix.nr)
 		pci_msix_loaded(d);
+	pci_msi_update(d);
 	intx_update(d);
 }

@@ -88,5 +88,8 @@ void pci_msix_place(struct pci_dev *d);
 void pci_msix_reset(struct pci_dev *d);
 void pci_msix_loaded(struct pci_dev *d);
 void pci_msix_fini(struct pci_dev *d);
+/* Under the function's lock: the message is what config space says. */
+void pci_msi_update(struct pci_dev *d);
+void pci_msi_fini(struct pci_dev *d);
 
 #endif

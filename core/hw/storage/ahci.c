@@ -48,16 +48,39 @@
 
 void ahci_update_irq(struct ahci *a)
 {
-	bool level;
+	bool fresh = false, level;
 
 	a->is = 0;
-	for (unsigned i = 0; i < AHCI_NR_PORTS; i++)
-		if (a->ports[i].regs[PX_IS] & a->ports[i].regs[PX_IE])
+	for (unsigned i = 0; i < AHCI_NR_PORTS; i++) {
+		struct ahci_port *p = &a->ports[i];
+		uint32_t now = p->regs[PX_IS] & p->regs[PX_IE];
+
+		if (now)
 			a->is |= 1u << i;
+		if (!(a->ghc & GHC_IE))
+			now = 0;
+		fresh = fresh || (now & ~p->told);
+		p->told = now;
+	}
 	level = (a->ghc & GHC_IE) && a->is;
+	if (pci_msi_enabled(&a->pci)) {
+		pci_intx(&a->pci, false);
+		if (!fresh)
+			return;
+		pci_msi_fire(&a->pci);
+		device_count(a->interrupts, 1);
+		return;
+	}
 	if (level && !a->pci.intx_level)
 		device_count(a->interrupts, 1);
 	pci_intx(&a->pci, level);
+}
+
+/* What is left after an acknowledgement is told again: 10.6.2. */
+static void tell_again(struct ahci *a)
+{
+	for (unsigned i = 0; i < AHCI_NR_PORTS; i++)
+		a->ports[i].told = 0;
 }
 
 /* ---- port registers ---- */
@@ -218,6 +241,8 @@ static void abar_write(void *opaque, uint64_t off, uint64_t value, unsigned len)
 	else if (off >= HBA_END && off < HBA_END + AHCI_NR_PORTS * PORT_LEN)
 		port_write(&a->ports[(off - HBA_END) / PORT_LEN],
 			   (off % PORT_LEN) / 4, (uint32_t)value);
+	else if (off == HBA_IS)
+		tell_again(a);
 	/* A write to HBA_IS clears what no port asks for any more. */
 	ahci_update_irq(a);
 }
@@ -234,6 +259,8 @@ static void config_written(struct pci_dev *d, unsigned off, unsigned len)
 	struct ahci *a = (struct ahci *)(void *)d;
 
 	(void)len;
+	/* Also when messages were turned on or off. */
+	ahci_update_irq(a);
 	if (off > 5)
 		return;
 	for (unsigned i = 0; i < AHCI_NR_PORTS; i++)
@@ -340,6 +367,7 @@ static int ahci_create(struct device *dev, const struct device_args *args,
 	if (r)
 		return r;
 	pci_bar_io(&a->pci, ABAR, PCI_BAR_MEM32, ABAR_LEN, &abar_ops, a);
+	pci_msi_init(&a->pci);
 	a->pci.config_written = config_written;
 	a->commands = device_counter_add(dev, "commands");
 	a->errors = device_counter_add(dev, "errors");
@@ -391,6 +419,8 @@ static int ahci_loaded(struct device *dev, struct error *e)
 
 	(void)e;
 	pci_dev_loaded(&a->pci);
+	tell_again(a);
+	ahci_update_irq(a);
 	/* Commands that were issued and not yet taken. */
 	for (unsigned i = 0; i < AHCI_NR_PORTS; i++)
 		ahci_port_poke(&a->ports[i]);

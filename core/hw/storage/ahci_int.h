@@ -80,6 +80,7 @@ struct ahci_port {
 	struct ahci_slot *slots; /* NULL on an empty port */
 	/* Locked. */
 	uint32_t regs[AHCI_PORT_REGS];
+	uint32_t told; /* of PX_IS, to who takes messages */
 	unsigned held, epoch;
 	bool draining;
 	bool stopped;	   /* by an error, until ST is cleared */
