@@ -177,6 +177,29 @@ struct mode {
 	bool wce;
 };
 
+/* Its driver can flush, but has no use for several queues. */
+static void features_are_told(struct vm *vm)
+{
+	static struct vm_device_row rows[32];
+	size_t nr = vm_devices_copy(vm, rows, 32);
+	unsigned seen = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		if (strcmp(rows[i].cls, "virtio-blk-pci"))
+			continue;
+		for (unsigned j = 0; j < rows[i].nr_features; j++) {
+			const struct device_feature *f = &rows[i].features[j];
+
+			assert_true(f->offered);
+			if (!strcmp(f->name, "F_FLUSH") && f->bit == 9)
+				seen += f->accepted;
+			if (!strcmp(f->name, "F_MQ") && f->bit == 12)
+				seen += !f->accepted;
+		}
+	}
+	assert_int_equal(seen, 2);
+}
+
 /* The demo guest writes and flushes records under every cache mode. */
 static void a_guest_writes_in_every_mode(void **state)
 {
@@ -208,6 +231,7 @@ static void a_guest_writes_in_every_mode(void **state)
 		assert_true(row.flushes > 0);
 		assert_true(row.write_bytes > 0);
 		assert_int_equal(row.errors, 0);
+		features_are_told(vm);
 		vm_destroy(vm);
 	}
 }
