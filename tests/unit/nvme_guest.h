@@ -104,8 +104,10 @@ static inline bool g_peek(struct guest *g, unsigned id, struct nvme_cqe *e)
 	uint32_t last = __atomic_load_n((uint32_t *)(void *)(at + 12),
 					__ATOMIC_ACQUIRE);
 
+	if ((last >> 16 & 1) != q->phase)
+		return false;
 	memcpy(e, at, sizeof(*e));
-	return (last >> 16 & 1) == q->phase;
+	return true;
 }
 
 static inline void g_next(struct guest *g, unsigned id)
@@ -184,6 +186,16 @@ static inline uint32_t g_get_feature(struct guest *g, unsigned id)
 {
 	assert_int_equal(g_admin(g, NVME_GET_FEATURES, 0, id, 0), 0);
 	return g->last.result;
+}
+
+static inline bool g_pin(struct guest *g)
+{
+	bool level;
+
+	pthread_mutex_lock(&g->dev->lock);
+	level = pc_intx(g->pc, g->dev);
+	pthread_mutex_unlock(&g->dev->lock);
+	return level;
 }
 
 /* ---- life ---- */

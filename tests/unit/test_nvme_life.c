@@ -96,6 +96,7 @@ static void sixteen_queues_work_together(void **state)
 		for (unsigned n = 0; n < 30; n++) {
 			struct nvme_cmd c = g_rw(NVME_READ, n, 1);
 
+			c.prp1 += 512 * (32 * i + n);
 			g_put(&g, i, &c);
 		}
 	for (unsigned i = 1; i < G_QUEUES; i++)
@@ -117,6 +118,7 @@ static void queues_are_deep(void **state)
 		for (unsigned i = 0; i < 1023; i++) {
 			struct nvme_cmd c = g_rw(NVME_READ, i, 1);
 
+			c.prp1 += 512 * (1024 * id + i);
 			g_put(&g, id, &c);
 		}
 	}
@@ -160,6 +162,7 @@ static void full_completion_queues_hold_commands_back(void **state)
 		for (unsigned i = 0; i < 20; i++) {
 			struct nvme_cmd c = g_rw(NVME_READ, i, 1);
 
+			c.prp1 += 512 * i;
 			g_put(&g, 2, &c);
 		}
 		g_ring_sq(&g, 2);
@@ -210,27 +213,27 @@ static void the_pin_follows_the_completion_queues(void **state)
 	struct guest g;
 
 	g_make_ready(&g, *state, DRIVE_WRITEBACK, false);
-	assert_false(pc_intx(g.pc, g.dev));
+	assert_false(g_pin(&g));
 	g_send(&g, 1, &c);
 	g_wait_peek(&g, 1);
 	/* The pin is set after the answers of a batch. */
-	while (!pc_intx(g.pc, g.dev))
+	while (!g_pin(&g))
 		usleep(100);
 	pc_out(g.pc, PC_BAR + NVME_INTMS, 1u << 1, 4);
-	assert_false(pc_intx(g.pc, g.dev));
+	assert_false(g_pin(&g));
 	pc_out(g.pc, PC_BAR + NVME_INTMC, 1u << 1, 4);
-	assert_true(pc_intx(g.pc, g.dev));
+	assert_true(g_pin(&g));
 	g_next(&g, 1);
-	assert_false(pc_intx(g.pc, g.dev));
+	assert_false(g_pin(&g));
 	/* With buffers, too, the driver rings for what it took. */
 	g_set_buffers(&g);
 	for (unsigned i = 0; i < 200; i++) {
 		g_send(&g, 1, &c);
 		g_wait_peek(&g, 1);
-		while (!pc_intx(g.pc, g.dev))
+		while (!g_pin(&g))
 			usleep(100);
 		g_next(&g, 1);
-		assert_false(pc_intx(g.pc, g.dev));
+		assert_false(g_pin(&g));
 	}
 }
 
@@ -270,12 +273,13 @@ static void each_completion_queue_has_its_vector(void **state)
 		usleep(100);
 	assert_int_equal(raised(&g, 1), 0);
 	assert_true(raised(&g, 0) >= 4);
-	assert_false(pc_intx(g.pc, g.dev));
+	assert_false(g_pin(&g));
 	/* One batch, one interrupt. */
 	close_gate();
 	for (unsigned i = 0; i < 8; i++) {
 		struct nvme_cmd c = g_rw(NVME_READ, i, 1);
 
+		c.prp1 += 512 * i;
 		g_put(&g, 1, &c);
 	}
 	g_ring_sq(&g, 1);
@@ -420,13 +424,14 @@ static void wild_values_in_the_buffer_are_events(void **state)
 	g_make_ready(&g, *state, DRIVE_UNSAFE, false);
 	g_set_buffers(&g);
 	cid = g_send(&g, 0, &c);
-	*g_word(&g, G_SHADOW, 2) = 64;
+	__atomic_store_n(g_word(&g, G_SHADOW, 2), 64, __ATOMIC_SEQ_CST);
 	pc_out(g.pc, PC_BAR + NVME_DOORBELLS + 8, 0, 4);
 	assert_int_equal(g_wait(&g, 0), 0);
 	assert_int_equal(g.last.cid, cid);
 	assert_int_equal(g.last.result, 0x010100);
-	*g_word(&g, G_SHADOW, 2) = g.q[1].tail;
-	*g_word(&g, G_SHADOW, 3) = 0xffffffff;
+	__atomic_store_n(g_word(&g, G_SHADOW, 2), g.q[1].tail,
+			 __ATOMIC_SEQ_CST);
+	__atomic_store_n(g_word(&g, G_SHADOW, 3), 0xffffffff, __ATOMIC_SEQ_CST);
 	c = g_rw(NVME_READ, 0, 1);
 	g_send(&g, 1, &c);
 	assert_int_equal(g_wait(&g, 1), 0);
