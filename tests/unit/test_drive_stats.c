@@ -264,7 +264,10 @@ static void old_writes_are_flushed_by_the_drive(void **state)
 	assert_non_null(f->drive);
 	for (unsigned round = 1; round <= 2; round++) {
 		write_at(f, 0);
-		for (int i = 0; facts_of(f).unflushed_writes && i < 10000; i++)
+		for (int i = 0; facts_of(f).own_flushes < round && i < 10000;
+		     i++)
+			usleep(1000);
+		while (drive_in_flight(f->drive))
 			usleep(1000);
 		facts = facts_of(f);
 		assert_int_equal(facts.unflushed_writes, 0);
