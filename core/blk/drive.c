@@ -392,7 +392,7 @@ int drive_attach(struct drive *d, const struct drive_caps *caps,
 	if (caps->wce == DRIVE_WCE_NEVER)
 		__atomic_store_n(&d->wce, 0, __ATOMIC_RELAXED);
 	d->wce_at_first = drive_wce(d);
-	d->wce_cap = caps->wce;
+	d->caps = *caps;
 	d->attached = true;
 	return 0;
 }
@@ -429,7 +429,12 @@ bool drive_wce(const struct drive *d)
 
 bool drive_may_cache(const struct drive *d)
 {
-	return d->wce_cap != DRIVE_WCE_NEVER;
+	return d->caps.wce != DRIVE_WCE_NEVER;
+}
+
+const struct drive_caps *drive_device_caps(const struct drive *d)
+{
+	return d->attached ? &d->caps : NULL;
 }
 
 bool drive_wce_now(const struct drive *d)

@@ -115,6 +115,8 @@ void drive_close(struct drive *d);
  * -EINVAL with a sentence that names both and what would work. */
 int drive_attach(struct drive *d, const struct drive_caps *caps,
 		 struct error *e);
+/* What its device said of itself then; NULL: no device has it. */
+const struct drive_caps *drive_device_caps(const struct drive *d);
 
 /* What suits the images, bytes, powers of two: a write that is no multiple of
  * align costs a read, a discard that is none of unit frees less. */

@@ -39,7 +39,7 @@ struct drive {
 	struct log *log;
 	struct drive_config cfg; /* path points to the field below */
 	bool attached;
-	enum drive_wce_cap wce_cap; /* of the device it is attached to */
+	struct drive_caps caps; /* of the device it is attached to */
 	char path[1024];
 	drive_wrap_fn *wrap;
 	void *wrap_arg;
