@@ -3,9 +3,10 @@
  *
  * One loop serves all queues.  It takes a batch of a queue's chains under the
  * device's lock, turns each into the request of its slot (a queue's slots are
- * numbered like its chains: nothing is allocated), drops the lock and submits.  A completion takes the lock to
- * store the status byte and the used element.  A request that outlived a reset
- * is recognised by its epoch and answers nobody.
+ * numbered like its chains: nothing is allocated), drops the lock and submits.
+ * A completion takes the lock to store the status byte and the used element.
+ * A request that outlived a reset is recognised by its epoch and answers
+ * nobody.
  */
 #include <errno.h>
 #include <stdio.h>
