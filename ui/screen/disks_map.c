@@ -276,12 +276,20 @@ static void draw_tables_line(struct ui *ui, const struct vm_disk_map *m,
 	text_count(m->table_hits, hits, sizeof(hits));
 	text_count(m->table_misses, misses, sizeof(misses));
 	canvas_printf(&ui->canvas, row, in.col, in.cols, ROLE_DIM,
-		      "tables: %s in memory of at most %s; %s found there, %s "
-		      "read from the file",
+		      "tables: %s of at most %s in memory; %s found there, %s "
+		      "read",
 		      used, budget, hits, misses);
 }
 
 /* ---- the panel ---- */
+
+static bool is_answered(const struct disks_look *k)
+{
+	const struct vm_disk_range *a = &k->at, *b = &k->map.range;
+
+	return a->off == b->off && a->len == b->len &&
+	       a->nr_cells == b->nr_cells && a->first == b->first;
+}
 
 /* Of another disk one sees all at first. */
 static void ask(struct disks_view *dv, int disk, struct list *l, int nr_cells)
@@ -332,6 +340,7 @@ void disks_draw_map(struct ui *ui, struct view *v, struct rect r)
 	cols = in.cols - NAME_COLS;
 	cols = cols > VM_MAP_CELLS ? VM_MAP_CELLS : cols;
 	ask(dv, disk, l, cols);
+	ui->waits |= dv->rows[disk].has_medium && !is_answered(&dv->look);
 	list_place(l, (int)dv->look.map.all_layers,
 		   (struct rect){in.row + 2, in.col, room, in.cols});
 	if (room > (int)dv->look.map.nr_layers)

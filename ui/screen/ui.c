@@ -424,6 +424,7 @@ void ui_draw(struct ui *ui)
 	struct rect body = {1, 0, c->rows - 3, c->cols};
 
 	canvas_clear(c);
+	ui->waits = false;
 	for (int i = 0; i < UI_MAX_PANELS; i++)
 		ui_view(ui)->panels[i].at.rows = 0;
 	if (ui->current == SCREEN_CONSOLE)

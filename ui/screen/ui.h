@@ -78,6 +78,7 @@ struct ui {
 	bool message_is_bad;
 	int message_age; /* seconds */
 	bool visible;	 /* somebody looks at frames */
+	bool waits;	 /* the last frame lacks facts that come in a moment */
 	bool mouse;
 	struct rect tabs[UI_NR_SCREENS]; /* where the bar shows them */
 };

@@ -25,6 +25,7 @@
 
 #define SECOND	      1000000000ull
 #define FRAME_NS      33000000ull /* between frames nobody asked for */
+#define AGAIN_NS      20000000ull /* when a screen waits for facts */
 #define MAX_SOURCES   64
 #define KEYS_PER_TURN 64
 
@@ -229,6 +230,12 @@ static void show_frame(struct server *s, uint64_t now)
 	}
 	ui_draw(s->ui);
 	s->drawn_ns = now;
+	/* What does not come soon is waited for with less haste. */
+	if (!s->ui->waits)
+		s->again_step = AGAIN_NS;
+	else if (s->again_step < SECOND)
+		s->again_step *= 2;
+	s->again_ns = s->ui->waits ? now + s->again_step : 0;
 	s->draw = s->term && !term_show(s->term, &s->ui->canvas);
 }
 
@@ -247,6 +254,10 @@ static void take_news(struct server *s)
 
 static void tick(struct server *s, uint64_t now)
 {
+	if (s->again_ns && now >= s->again_ns) {
+		s->again_ns = 0;
+		s->draw = true;
+	}
 	if (now < s->next_tick_ns)
 		return;
 	s->next_tick_ns = now + SECOND;
@@ -289,6 +300,8 @@ static int patience(const struct server *s, uint64_t now)
 	if (is_watched(s) && fleet_active(s->ui->fleet) &&
 	    s->next_tick_ns < due)
 		due = s->next_tick_ns;
+	if (is_watched(s) && s->again_ns && s->again_ns < due)
+		due = s->again_ns;
 	if (s->script && s->script_ns < due)
 		due = s->script_ns;
 	if (due == UINT64_MAX)

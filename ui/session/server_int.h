@@ -39,6 +39,8 @@ struct server {
 	bool urgent; /* because of a key: now, not at the next frame's time */
 	bool grab_when_running;
 	uint64_t drawn_ns, next_tick_ns, script_ns, seen_log;
+	/* The screen waits for facts: draw then (0: it does not). */
+	uint64_t again_ns, again_step;
 };
 
 /* Shows the session on a terminal. 0 or -errno. */
