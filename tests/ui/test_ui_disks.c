@@ -162,6 +162,36 @@ static void the_page_says_what_the_tables_say(void **state)
 	fclose(in);
 }
 
+/* ---- rates ---- */
+
+/* What nobody looked at counts with its mean; the past has an end. */
+static void a_gap_has_its_mean(void **state)
+{
+	struct ui *ui = ((struct fixture *)*state)->ui;
+	struct disks_view *dv = disks(ui);
+	struct disks_history *h = &dv->history[0][VM_DISK_READ];
+
+	dv->nr_history = 0;
+	dv->sampled_ns -= 3000000000;
+	h->last_ops -= 3000;
+	ui_draw(ui);
+	/* A loaded machine may take its time between the two. */
+	assert_in_range(dv->nr_history, 3, 60);
+	for (int i = 0; i < dv->nr_history; i++)
+		assert_in_range(h->ops[i], 3000 / 60, 1000);
+	assert_int_equal(h->last_ops, dv->facts[0].flow[VM_DISK_READ].ops);
+	dv->sampled_ns -= 500000000000;
+	h->last_ops -= 12000;
+	ui_draw(ui);
+	assert_int_equal(dv->nr_history, DISKS_HISTORY);
+	assert_in_range(h->ops[0], 20, 24);
+	/* Counters that begin anew are no rate. */
+	dv->sampled_ns -= 1000000000;
+	h->last_ops += 1000;
+	ui_draw(ui);
+	assert_int_equal(h->ops[DISKS_HISTORY - 1], 0);
+}
+
 /* ---- the map ---- */
 
 /* What the cursor is on stays under it, whichever way one looks. */
@@ -288,6 +318,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(every_term_is_on_the_screen),
 		cmocka_unit_test(the_page_says_what_the_tables_say),
+		TEST(a_gap_has_its_mean),
 		TEST(zooming_keeps_the_place),
 		TEST(the_map_follows_the_cursor),
 		TEST(the_mouse_points_and_zooms),

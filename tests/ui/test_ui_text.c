@@ -176,6 +176,33 @@ static void numbers_are_for_people(void **state)
 	assert_string_equal(buf, "1d 01:00");
 }
 
+static void times_are_for_people(void **state)
+{
+	static const struct {
+		uint64_t ns;
+		const char *text;
+	} rows[] = {
+		{0, "0 ns"},
+		{999, "999 ns"},
+		{1000, "1.0 us"},
+		{128000, "128 us"},
+		{3400000, "3.4 ms"},
+		{90ull * 1000000000, "90 s"},
+		{150ull * 1000000000, "2 min"},
+		{7199ull * 1000000000, "119 min"},
+		{7200ull * 1000000000, "2 h"},
+	};
+	char buf[32];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		text_span(rows[i].ns, buf, sizeof(buf));
+		assert_string_equal(buf, rows[i].text);
+	}
+	text_span(UINT64_MAX, buf, sizeof(buf));
+	assert_true(strlen(buf) <= 9);
+}
+
 static void keys_have_names(void **state)
 {
 	static const char *const names[] = {
@@ -258,6 +285,7 @@ int main(void)
 		cmocka_unit_test(spark_is_as_wide_as_told),
 		cmocka_unit_test(code_page_437_maps_to_unicode),
 		cmocka_unit_test(numbers_are_for_people),
+		cmocka_unit_test(times_are_for_people),
 		cmocka_unit_test(keys_have_names),
 		cmocka_unit_test(styles_are_parsed),
 		cmocka_unit_test(every_theme_loads),

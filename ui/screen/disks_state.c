@@ -348,6 +348,11 @@ static void files(struct sheet *s, const struct vm_disk_row *d,
 			 f->files[i].cache_known ? size : "?");
 		line(s, ROLE_DIM, i ? "" : "Files", text);
 	}
+	if (f->all_files > f->nr_files) {
+		snprintf(text, sizeof(text), "and %u more",
+			 f->all_files - f->nr_files);
+		line(s, ROLE_DIM, "", text);
+	}
 }
 
 static void all(struct sheet *s, const struct vm_disk_row *d,

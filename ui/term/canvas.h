@@ -107,7 +107,7 @@ bool text_has(const char *text, const char *needle);
 void text_size(uint64_t bytes, char *buf, size_t len);
 /* "1234", "12.3k", "4.5M": a count in at most 6 columns. */
 void text_count(uint64_t n, char *buf, size_t len);
-/* "850 ns", "3.4 ms", "12 s", "5 min", "2 h": at most 7 columns. */
+/* "850 ns", "3.4 ms", "12 s", "5 min", "2 h": at most 9 columns. */
 void text_span(uint64_t ns, char *buf, size_t len);
 /* "00:01:12" or "3d 04:05" from nanoseconds. */
 void text_uptime(uint64_t ns, char *buf, size_t len);
