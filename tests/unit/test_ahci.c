@@ -1,5 +1,6 @@
 /* SATA disks and CD-ROMs behind AHCI, driven by a guest's driver written
  * here, and by one that writes nonsense. */
+#include "core/disk_driver.h"
 #include "tests/unit/ahci_guest.h"
 
 /* ---- tests ---- */
@@ -187,6 +188,43 @@ static void write_cache_is_switched(void **state)
 	assert_int_equal(command(&g, 0xe7, 0, 0, 0, 0, false), 0x50);
 	assert_true(drive_wce(g.pc->drive));
 	assert_int_equal(command(&g, 0xea, 0, 0, 0, 0, false), 0x50);
+}
+
+static struct disk_driver driver_of(struct guest *g)
+{
+	struct device *dev = g->pc->m.devices;
+	struct disk_driver driver = {0};
+
+	while (dev->cls != &ata_disk_class)
+		dev = dev->next;
+	dev->cls->disk_driver(dev, &driver);
+	return driver;
+}
+
+static void what_the_driver_uses_is_told(void **state)
+{
+	struct disk_driver driver;
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	driver = driver_of(&g);
+	assert_false(driver.started);
+	assert_non_null(strstr(driver.offered, "FLUSH-CACHE-EXT"));
+	assert_non_null(strstr(driver.offered, "NCQ-WRITE"));
+	assert_string_equal(driver.accepted, "");
+	assert_int_equal(command(&g, 0xec, 0, 0, 0, 512, false), 0x50);
+	driver = driver_of(&g);
+	assert_true(driver.started);
+	assert_string_equal(driver.accepted, "IDENTIFY");
+	assert_non_null(strstr(driver.text, "not flushed"));
+	assert_int_equal(command(&g, 0xef, 0, 0, 0x82, 0, false), 0x50);
+	assert_int_equal(command(&g, 0xe7, 0, 0, 0, 0, false), 0x50);
+	driver = driver_of(&g);
+	assert_string_equal(driver.accepted,
+			    "IDENTIFY FLUSH-CACHE SET-FEATURES-82");
+	assert_string_equal(driver.text, "");
+	pc_reset(g.pc);
+	assert_false(driver_of(&g).started);
 }
 
 static void trim_punches_ranges(void **state)
@@ -677,6 +715,7 @@ int main(void)
 		T(queued_commands_run_together),
 		T(queued_errors_leave_a_log),
 		T(write_cache_is_switched),
+		T(what_the_driver_uses_is_told),
 		T(trim_punches_ranges),
 		T(plain_commands_answer),
 		T(ranges_and_directions_are_checked),

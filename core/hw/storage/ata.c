@@ -253,6 +253,8 @@ enum ata_result ata_start(struct ata_dev *d, struct ata_cmd *c)
 	c->is_queued = false;
 	c->is_pio_in = row && row->protocol == ATA_PIO_IN;
 	c->next = NULL;
+	if (row && !d->is_cdrom)
+		ata_note_use(d, &c->tf);
 	return row ? row->start(d, c, row) : ata_fail(c, ATA_ERROR_ABRT);
 }
 
@@ -288,6 +290,7 @@ static void power_on(struct ata_dev *d)
 	d->look_ahead = d->smart = true;
 	d->queued_error = false;
 	d->wce_now = d->wce_default;
+	__atomic_store_n(&d->uses, 0, __ATOMIC_RELAXED);
 }
 
 static const struct ata_transport *find_transport(const struct device *parent)
@@ -489,6 +492,7 @@ const struct device_class ata_disk_class = {
 	.reset = ata_device_reset,
 	.quiesce = ata_quiesce,
 	.state = &ata_state,
+	.disk_driver = ata_disk_driver,
 };
 
 const struct device_class atapi_cdrom_class = {

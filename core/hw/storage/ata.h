@@ -143,12 +143,18 @@ struct ata_dev {
 	uint8_t queued_tag;
 	struct ata_taskfile queued_tf;
 	struct mmc mmc; /* CD-ROM */
+	unsigned uses;	/* ata_facts.c: what the guest made use of */
 };
 
 /* How the data of tf's command go; ATA_NO_DATA for unknown ones. */
 enum ata_protocol ata_protocol(const struct ata_dev *d, uint8_t command);
 /* Begins a command whose tf, packet, to_guest, window and map are set. */
 enum ata_result ata_start(struct ata_dev *d, struct ata_cmd *c);
+/* ata_facts.c: notes a disk's command that is about to begin; and tells, [any],
+ * unlocked, what its driver makes use of. */
+struct disk_driver;
+void ata_note_use(struct ata_dev *d, const struct ata_taskfile *tf);
+void ata_disk_driver(struct device *dev, struct disk_driver *out);
 /* After cmd->req completed with res, or the window was filled or emptied. */
 enum ata_result ata_next(struct ata_dev *d, struct ata_cmd *c, int res);
 /* Unlocked: does what ATA_SUBMIT or ATA_EJECT wants, with the write cache as
