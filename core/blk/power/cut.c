@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/blk/disk.h"
+#include "core/blk/drive_actions.h"
 #include "core/blk/drive_parts.h"
 #include "core/blk/driver.h"
 #include "core/blk/format.h"
@@ -195,7 +196,10 @@ int drive_cut_power(struct drive *d, enum blk_cut mode, unsigned seed,
 	d->own_flush_again = false;
 	__atomic_store_n(&d->sync_failed, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&d->wce, d->wce_at_first, __ATOMIC_RELAXED);
+	/* The world waits for the comparison. */
+	drive_throttle_lift(d);
 	c.ret = drive_run_here(d, get_power, &c, c.e);
+	drive_throttle_lower(d);
 	d->is_cut = false;
 	drive_count_forget(d);
 	return c.ret ? error_prefix(c.e, c.ret, "after the power cut") : 0;
