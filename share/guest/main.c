@@ -172,21 +172,22 @@ static void read_keys(void)
 
 static void set_modes(void)
 {
-	bool dirty, disk;
+	bool dirty, disk, power = option_has("mode", "power");
 
 	if (!option_text("mode"))
 		dirty = animated = true;
 	else
 		dirty = option_has("mode", "dirty") ||
 			option_has("mode", "verify");
-	disk = option_has("mode", "disk") || option_has("mode", "verify");
+	disk = option_has("mode", "disk") || option_has("mode", "verify") ||
+	       power;
 	animated = animated || option_has("mode", "draw");
 	if (option_has("mode", "verify"))
 		verify_every = option_number("verify", 5);
 	dirty_set_on(dirty);
 	if (disk)
 		record_find();
-	record_set_writing(option_has("mode", "disk"));
+	record_set_writing(option_has("mode", "disk") || power);
 }
 
 static void init(void)

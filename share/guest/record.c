@@ -31,7 +31,8 @@ static uint64_t nr_ring, per_second, flush_every;
 static uint64_t issued, written, flushed, found;
 static uint64_t last_ms, credit;
 static unsigned nr_busy;
-static bool present, writing, never_flush;
+static bool present, writing, never_flush, tells;
+static uint64_t nr_torn, told_acked, told_stable;
 /* Up to where the next flush, or what stands for it, is not yet due. */
 static uint64_t settled;
 
@@ -56,21 +57,29 @@ static void make_record(uint64_t *record, uint64_t number)
 	}
 }
 
-/* The record's number, or 0 when it isn't one, whole. */
-static uint64_t check_record(const uint64_t *record)
+static bool check_sector(const uint64_t *sector, uint64_t number, unsigned k)
+{
+	uint64_t fill = sector_fill(number, k);
+
+	return sector[0] == MAGIC && sector[1] == number && sector[2] == k &&
+	       sector[3] == fill && sector[WORDS / 2] == fill &&
+	       sector[WORDS - 2] == fill &&
+	       sector[WORDS - 1] == sector_sum(number, k);
+}
+
+/* The record's number, or 0 when it isn't one, whole; then *some tells whether
+ * sectors of one are there. */
+static uint64_t check_record(const uint64_t *record, bool *some)
 {
 	uint64_t number = record[1];
+	bool whole = true;
 
+	*some = false;
 	for (unsigned k = 0; k < SECTORS; k++, record += WORDS) {
-		uint64_t fill = sector_fill(number, k);
-
-		if (record[0] != MAGIC || record[1] != number ||
-		    record[2] != k || record[3] != fill ||
-		    record[WORDS / 2] != fill || record[WORDS - 2] != fill ||
-		    record[WORDS - 1] != sector_sum(number, k))
-			return 0;
+		whole = whole && check_sector(record, number, k);
+		*some = *some || check_sector(record, record[1], k);
 	}
-	return number;
+	return whole ? number : 0;
 }
 
 static uint64_t record_sector(uint64_t place)
@@ -98,6 +107,7 @@ void record_init(void)
 	per_second = option_number("iops", 32);
 	flush_every = option_number("flush", 16);
 	never_flush = !flush_every;
+	tells = option_has("mode", "power");
 	if (never_flush || flush_every > AHEAD - SLOT_MAX)
 		flush_every = 16;
 	print("disk sectors=%lu slots=%lu cache=%s flush=%s msix=%u",
@@ -132,8 +142,36 @@ static void report(void)
 	print("disk wrote=%lu flushed=%lu", written, flushed);
 }
 
+/* Up to which record every write was answered. */
+static uint64_t acked(void)
+{
+	uint64_t n = issued;
+
+	for (unsigned i = 0; i < disk_slots(); i++) {
+		if (uses[i] == SLOT_WRITE && slot_numbers[i] <= n)
+			n = slot_numbers[i] - 1;
+	}
+	return n;
+}
+
+/* And up to which the disk has promised to keep it. */
+static void tell(void)
+{
+	uint64_t now = acked(), stable = flushed;
+
+	if (!disk_can_flush() || !disk_write_cache())
+		stable = now;
+	if (now == told_acked && stable == told_stable)
+		return;
+	told_acked = now;
+	told_stable = stable;
+	print("disk acked=%lu stable=%lu", now, stable);
+}
+
 static void finish(unsigned slot, uint8_t status)
 {
+	bool torn;
+
 	enum slot_use use = uses[slot];
 
 	uses[slot] = SLOT_FREE;
@@ -153,7 +191,9 @@ static void finish(unsigned slot, uint8_t status)
 		report();
 		break;
 	case SLOT_READ:
-		ring[slot_numbers[slot]] = check_record(buffers[slot]);
+		ring[slot_numbers[slot]] = check_record(buffers[slot], &torn);
+		if (!ring[slot_numbers[slot]])
+			nr_torn += torn;
 		break;
 	case SLOT_FREE:
 		break;
@@ -209,7 +249,7 @@ static bool read_ring(void)
 
 void record_find(void)
 {
-	uint64_t highest = 0, first, bad = 0;
+	uint64_t highest = 0, first, bad = 0, missing = 0;
 
 	if (!present)
 		return;
@@ -231,11 +271,16 @@ void record_find(void)
 		if (ring[found % nr_ring] != found + 1)
 			break;
 	}
-	print("disk found=%lu highest=%lu first=%lu misplaced=%lu", found,
-	      highest, first, bad);
+	for (uint64_t n = first; n <= highest; n++)
+		missing += ring[(n - 1) % nr_ring] != n;
+	print("disk found=%lu highest=%lu first=%lu misplaced=%lu missing=%lu "
+	      "torn=%lu pass=%lu",
+	      found, highest, first, bad, missing, nr_torn,
+	      highest ? (highest - 1) / nr_ring + 1 : 0);
 	/* A gap behind `found` is filled, or it would count as a loss for ever;
 	 * that what was read is stable, nobody has promised. */
 	issued = written = settled = found;
+	told_acked = found;
 }
 
 static void issue_flush(void)
@@ -261,6 +306,8 @@ void record_work(void)
 	if (!present)
 		return;
 	reap();
+	if (tells)
+		tell();
 	if (!writing) {
 		if (issued != settled && !nr_busy && issued == written)
 			issue_flush();
