@@ -128,6 +128,23 @@ static void queued_commands_run_together(void **state)
 	}
 }
 
+static void queued_writes_can_be_stable(void **state)
+{
+	struct guest g;
+
+	make(&g, *state, DRIVE_WRITEBACK, false);
+	for (unsigned fua = 0; fua < 2; fua++) {
+		put_fis(&g, 0, 0x61, 100, 0, 1);
+		table(&g, 0)[7] = fua ? 0xc0 : 0x40;
+		put_header(&g, 0, 0x40, 1);
+		put_prd(&g, 0, 0, DATA, 512);
+		pc_out(g.pc, SACT, 1, 4);
+		pc_out(g.pc, CI, 1, 4);
+		pc_wait_reg(g.pc, SACT, 4, 1, 0);
+		assert_int_equal(pc_gate.syncs, fua);
+	}
+}
+
 static void queued_errors_leave_a_log(void **state)
 {
 	struct guest g;
@@ -713,6 +730,7 @@ int main(void)
 		T(data_goes_round),
 		T(scatter_lists_are_gathered),
 		T(queued_commands_run_together),
+		T(queued_writes_can_be_stable),
 		T(queued_errors_leave_a_log),
 		T(write_cache_is_switched),
 		T(what_the_driver_uses_is_told),
