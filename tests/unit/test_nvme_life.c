@@ -399,6 +399,24 @@ static void buffered_requests_need_no_exit(void **state)
 	}
 	assert_true(rings >= 1 && rings <= 3000);
 	assert_int_equal(bar_writes(&g), was);
+	/* A busy queue is looked at without being asked. */
+	close_gate();
+	rings = 0;
+	for (unsigned i = 0; i < 60; i++) {
+		struct nvme_cmd c = g_rw(NVME_READ, i, 1);
+
+		c.prp1 += 512 * i;
+		g_put(&g, 2, &c);
+		rings += ring_watched(&g, 2, g.q[2].tail);
+		if (i < 20)
+			wait_in_flight(&g, i < 16 ? i + 1 : 16);
+	}
+	assert_int_equal(rings, 16);
+	open_gate();
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(g_wait(&g, 2), 0);
+	remove_gate();
+	assert_int_equal(bar_writes(&g), was);
 	/* The BAR moves, decoding goes, the controller is reset. */
 	pc_config_out(g.pc, g.dev, 4, 4, 2);
 	assert_int_equal(nr_watches(), 0);

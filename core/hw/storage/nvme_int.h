@@ -191,7 +191,7 @@ void nvme_remove_doorbells(struct nvme *n);
 void nvme_poke(struct nvme *n);
 
 /* Locked, on the loop: is there a command?  When there is none, the guest is
- * asked to ring for the next one. */
+ * asked to ring for the next one, unless an answer that is due soon looks. */
 bool nvme_sq_pending(struct nvme *n, struct nvme_sq *sq);
 /* Locked: takes the next command, which is there. */
 void nvme_sq_pop(struct nvme_sq *sq, struct nvme_cmd *cmd);

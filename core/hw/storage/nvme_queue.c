@@ -17,6 +17,9 @@
 #include "core/hw/storage/nvme_int.h"
 #include "core/log.h"
 
+/* With so many commands of a queue in hand one of them is done soon. */
+#define BUSY 16
+
 static bool is_buffered(const struct nvme *n, unsigned id)
 {
 	return n->shadow_host && id;
@@ -75,6 +78,9 @@ bool nvme_sq_pending(struct nvme *n, struct nvme_sq *sq)
 	set_tail(n, id, buffered(n, 2 * id));
 	if (sq->head != sq->tail)
 		return true;
+	/* The next of many answers looks again: nobody needs to ring. */
+	if (sq->held >= BUSY)
+		return false;
 	wish(n, 2 * id, sq->tail);
 	set_tail(n, id, buffered(n, 2 * id));
 	return sq->head != sq->tail;
