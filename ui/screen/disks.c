@@ -270,7 +270,8 @@ struct rect disks_panel(struct ui *ui, struct view *v, int panel, struct rect r)
 	/* Room for a mark before each line. */
 	in.cols -= 2;
 	in.col++;
-	if (!((struct disks_view *)v->data)->is_folded)
+	if (!((struct disks_view *)v->data)->is_folded ||
+	    r.cols < LAYOUT_FOLD_COLS)
 		return in;
 	col = r.col + r.cols - 28;
 	c->clip.rows = 0;
@@ -298,6 +299,8 @@ void disks_scroll(struct list *l, struct rect in, int nr)
 
 /* Rows that a panel wants with its frame. */
 enum { STATE_ROWS = 18, RATES_ROWS = 16, MAP_ROWS = 8 };
+/* Two beside each other are both to be read. */
+#define PAIR_COLS 150
 
 static struct rect take_rows(struct rect *r, int rows)
 {
@@ -329,16 +332,17 @@ static void place(struct view *v, struct rect r, struct rect *out)
 		return;
 	}
 	out[DISKS_LIST] = take_rows(&r, list < 4 ? 4 : list);
-	if (r.cols >= LAYOUT_WIDE_COLS && r.rows >= STATE_ROWS + MAP_ROWS) {
+	if (r.cols >= PAIR_COLS && r.rows >= STATE_ROWS + MAP_ROWS) {
 		top = take_rows(&r, r.rows / 2 > STATE_ROWS ? r.rows / 2
 							    : STATE_ROWS);
 		halves(top, &out[DISKS_STATE], &out[DISKS_RATES]);
 		out[DISKS_MAP] = r;
-	} else if (r.cols >= LAYOUT_WIDE_COLS) {
+	} else if (r.cols >= PAIR_COLS) {
 		halves(r, &out[DISKS_STATE],
 		       &out[dv->lower == DISKS_MAP ? DISKS_MAP : DISKS_RATES]);
 	} else if (r.rows >= STATE_ROWS + RATES_ROWS + MAP_ROWS) {
-		out[DISKS_STATE] = take_rows(&r, STATE_ROWS);
+		out[DISKS_STATE] = take_rows(
+			&r, (r.rows - RATES_ROWS - MAP_ROWS + STATE_ROWS) / 2);
 		out[DISKS_RATES] = take_rows(&r, RATES_ROWS);
 		out[DISKS_MAP] = r;
 	} else {
