@@ -26,11 +26,16 @@ enum outcome {
 	LONG
 };
 
+struct call {
+	uint32_t arg;
+	uint32_t blocks; /* that the host will move, 0: it doesn't know */
+	struct sd_reply *reply;
+};
+
 struct command {
 	uint8_t index;
 	uint16_t states;
-	enum outcome (*run)(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			    struct sd_reply *reply);
+	enum outcome (*run)(struct sd_card *c, const struct call *k);
 };
 
 static bool is_addressed(const struct sd_card *c, uint32_t arg)
@@ -40,22 +45,16 @@ static bool is_addressed(const struct sd_card *c, uint32_t arg)
 
 /* ---- identification ---- */
 
-static enum outcome go_idle(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			    struct sd_reply *reply)
+static enum outcome go_idle(struct sd_card *c, const struct call *k)
 {
-	(void)arg;
-	(void)blocks;
-	(void)reply;
+	(void)k;
 	sd_card_power_off(c);
 	return SILENT;
 }
 
-static enum outcome all_send_cid(struct sd_card *c, uint32_t arg,
-				 uint32_t blocks, struct sd_reply *reply)
+static enum outcome all_send_cid(struct sd_card *c, const struct call *k)
 {
-	(void)arg;
-	(void)blocks;
-	memcpy(reply->data, c->cid, sizeof(c->cid));
+	memcpy(k->reply->data, c->cid, sizeof(c->cid));
 	c->state = SD_IDENT;
 	return LONG;
 }
@@ -71,45 +70,38 @@ static uint32_t status_of(const struct sd_card *c)
 	return status;
 }
 
-static enum outcome send_address(struct sd_card *c, uint32_t arg,
-				 uint32_t blocks, struct sd_reply *reply)
+static enum outcome send_address(struct sd_card *c, const struct call *k)
 {
 	uint32_t status = status_of(c);
 
-	(void)arg;
-	(void)blocks;
 	c->rca = (uint16_t)(c->rca + 0x1234);
 	if (!c->rca)
 		c->rca = 0x1234;
 	c->state = SD_STBY;
-	reply->value = (uint32_t)c->rca << 16 | (status >> 8 & 0xc000) |
-		       (status >> 6 & 0x2000) | (status & 0x1fff);
+	k->reply->value = (uint32_t)c->rca << 16 | (status >> 8 & 0xc000) |
+			  (status >> 6 & 0x2000) | (status & 0x1fff);
 	return SHORT;
 }
 
-static enum outcome send_if_cond(struct sd_card *c, uint32_t arg,
-				 uint32_t blocks, struct sd_reply *reply)
+static enum outcome send_if_cond(struct sd_card *c, const struct call *k)
 {
 	(void)c;
-	(void)blocks;
-	if ((arg & 0xf00) != IF_COND_VOLTAGE)
+	if ((k->arg & 0xf00) != IF_COND_VOLTAGE)
 		return ILLEGAL;
-	reply->value = arg & 0xfff;
+	k->reply->value = k->arg & 0xfff;
 	return SHORT;
 }
 
 /* A host that doesn't know of high capacity is kept waiting: 4.2.3. */
-static enum outcome send_op_cond(struct sd_card *c, uint32_t arg,
-				 uint32_t blocks, struct sd_reply *reply)
+static enum outcome send_op_cond(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	if ((arg & OCR_VOLTAGES) && (arg & OCR_HIGH)) {
+	if ((k->arg & OCR_VOLTAGES) && (k->arg & OCR_HIGH)) {
 		c->ready = true;
 		c->state = SD_READY;
 	}
-	reply->value = OCR_VOLTAGES;
+	k->reply->value = OCR_VOLTAGES;
 	if (c->ready)
-		reply->value |= OCR_READY | OCR_HIGH;
+		k->reply->value |= OCR_READY | OCR_HIGH;
 	return SHORT;
 }
 
@@ -126,12 +118,9 @@ static enum outcome deselect(struct sd_card *c)
 	return SILENT;
 }
 
-static enum outcome select_card(struct sd_card *c, uint32_t arg,
-				uint32_t blocks, struct sd_reply *reply)
+static enum outcome select_card(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	if (!is_addressed(c, arg))
+	if (!is_addressed(c, k->arg))
 		return deselect(c);
 	if (c->state == SD_STBY)
 		c->state = SD_TRAN;
@@ -142,52 +131,39 @@ static enum outcome select_card(struct sd_card *c, uint32_t arg,
 	return R1;
 }
 
-static enum outcome send_csd(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			     struct sd_reply *reply)
+static enum outcome send_csd(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	if (!is_addressed(c, arg))
+	if (!is_addressed(c, k->arg))
 		return SILENT;
-	sd_read_csd(c, reply->data);
+	sd_read_csd(c, k->reply->data);
 	return LONG;
 }
 
-static enum outcome send_cid(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			     struct sd_reply *reply)
+static enum outcome send_cid(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	if (!is_addressed(c, arg))
+	if (!is_addressed(c, k->arg))
 		return SILENT;
-	memcpy(reply->data, c->cid, sizeof(c->cid));
+	memcpy(k->reply->data, c->cid, sizeof(c->cid));
 	return LONG;
 }
 
-static enum outcome send_status(struct sd_card *c, uint32_t arg,
-				uint32_t blocks, struct sd_reply *reply)
+static enum outcome send_status(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	return is_addressed(c, arg) ? R1 : SILENT;
+	return is_addressed(c, k->arg) ? R1 : SILENT;
 }
 
 /* ---- transfers ---- */
 
-static enum outcome switch_function(struct sd_card *c, uint32_t arg,
-				    uint32_t blocks, struct sd_reply *reply)
+static enum outcome switch_function(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	sd_switch(c, arg);
+	sd_switch(c, k->arg);
 	sd_send_register(c, 64);
 	return R1;
 }
 
-static enum outcome stop(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			 struct sd_reply *reply)
+static enum outcome stop(struct sd_card *c, const struct call *k)
 {
-	(void)arg;
-	(void)blocks;
-	(void)reply;
+	(void)k;
 	if (c->phase == SD_WRITE) {
 		sd_start_program(c);
 	} else {
@@ -197,24 +173,18 @@ static enum outcome stop(struct sd_card *c, uint32_t arg, uint32_t blocks,
 	return R1;
 }
 
-static enum outcome set_block_len(struct sd_card *c, uint32_t arg,
-				  uint32_t blocks, struct sd_reply *reply)
+static enum outcome set_block_len(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	if (arg > SD_BLOCK)
+	if (k->arg > SD_BLOCK)
 		c->status |= SD_BLOCK_LEN_ERROR;
 	else
-		c->block_len = arg;
+		c->block_len = k->arg;
 	return R1;
 }
 
-static enum outcome set_block_count(struct sd_card *c, uint32_t arg,
-				    uint32_t blocks, struct sd_reply *reply)
+static enum outcome set_block_count(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	c->planned = arg;
+	c->planned = k->arg;
 	return R1;
 }
 
@@ -261,46 +231,33 @@ static void write_blocks(struct sd_card *c, uint32_t arg, bool multiple)
 	sd_start_write(c, off, len, !multiple || c->planned);
 }
 
-static enum outcome read_single(struct sd_card *c, uint32_t arg,
-				uint32_t blocks, struct sd_reply *reply)
+static enum outcome read_single(struct sd_card *c, const struct call *k)
 {
-	(void)reply;
-	read_blocks(c, arg, false, blocks);
+	read_blocks(c, k->arg, false, k->blocks);
 	return R1;
 }
 
-static enum outcome read_multiple(struct sd_card *c, uint32_t arg,
-				  uint32_t blocks, struct sd_reply *reply)
+static enum outcome read_multiple(struct sd_card *c, const struct call *k)
 {
-	(void)reply;
-	read_blocks(c, arg, true, blocks);
+	read_blocks(c, k->arg, true, k->blocks);
 	return R1;
 }
 
-static enum outcome write_single(struct sd_card *c, uint32_t arg,
-				 uint32_t blocks, struct sd_reply *reply)
+static enum outcome write_single(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	write_blocks(c, arg, false);
+	write_blocks(c, k->arg, false);
 	return R1;
 }
 
-static enum outcome write_multiple(struct sd_card *c, uint32_t arg,
-				   uint32_t blocks, struct sd_reply *reply)
+static enum outcome write_multiple(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	write_blocks(c, arg, true);
+	write_blocks(c, k->arg, true);
 	return R1;
 }
 
-static enum outcome program_csd(struct sd_card *c, uint32_t arg,
-				uint32_t blocks, struct sd_reply *reply)
+static enum outcome program_csd(struct sd_card *c, const struct call *k)
 {
-	(void)arg;
-	(void)blocks;
-	(void)reply;
+	(void)k;
 	sd_abort(c);
 	sd_take_register(c, SD_CSD_LEN);
 	return R1;
@@ -308,39 +265,30 @@ static enum outcome program_csd(struct sd_card *c, uint32_t arg,
 
 /* ---- erase: 4.3.5 ---- */
 
-static enum outcome erase_first(struct sd_card *c, uint32_t arg,
-				uint32_t blocks, struct sd_reply *reply)
+static enum outcome erase_first(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	c->erase_first = arg;
+	c->erase_first = k->arg;
 	c->has_erase_first = true;
 	c->has_erase_last = false;
 	return R1;
 }
 
-static enum outcome erase_last(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			       struct sd_reply *reply)
+static enum outcome erase_last(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
 	if (!c->has_erase_first)
 		c->status |= SD_ERASE_SEQ_ERROR;
 	else
 		c->has_erase_last = true;
-	c->erase_last = arg;
+	c->erase_last = k->arg;
 	return R1;
 }
 
-static enum outcome erase(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			  struct sd_reply *reply)
+static enum outcome erase(struct sd_card *c, const struct call *k)
 {
+	(void)k;
 	uint64_t nr = drive_len(c->drive) / SD_BLOCK;
 	bool is_complete = c->has_erase_first && c->has_erase_last;
 
-	(void)arg;
-	(void)blocks;
-	(void)reply;
 	c->has_erase_first = c->has_erase_last = false;
 	if (!is_complete) {
 		c->status |= SD_ERASE_SEQ_ERROR;
@@ -360,57 +308,42 @@ static enum outcome erase(struct sd_card *c, uint32_t arg, uint32_t blocks,
 
 /* ---- application commands ---- */
 
-static enum outcome app_command(struct sd_card *c, uint32_t arg,
-				uint32_t blocks, struct sd_reply *reply)
+static enum outcome app_command(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	if (!is_addressed(c, arg))
+	if (!is_addressed(c, k->arg))
 		return SILENT;
 	c->app = true;
 	return R1;
 }
 
-static enum outcome set_bus_width(struct sd_card *c, uint32_t arg,
-				  uint32_t blocks, struct sd_reply *reply)
+static enum outcome set_bus_width(struct sd_card *c, const struct call *k)
 {
-	(void)blocks;
-	(void)reply;
-	if ((arg & 3) & 1)
+	if ((k->arg & 3) & 1)
 		return ILLEGAL;
-	c->wide = arg & 2;
+	c->wide = k->arg & 2;
 	return R1;
 }
 
-static enum outcome send_ssr(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			     struct sd_reply *reply)
+static enum outcome send_ssr(struct sd_card *c, const struct call *k)
 {
-	(void)arg;
-	(void)blocks;
-	(void)reply;
+	(void)k;
 	sd_fill_ssr(c);
 	sd_send_register(c, 64);
 	return R1;
 }
 
-static enum outcome send_written(struct sd_card *c, uint32_t arg,
-				 uint32_t blocks, struct sd_reply *reply)
+static enum outcome send_written(struct sd_card *c, const struct call *k)
 {
-	(void)arg;
-	(void)blocks;
-	(void)reply;
+	(void)k;
 	for (unsigned i = 0; i < 4; i++)
 		c->reg[i] = (uint8_t)(c->written >> (24 - 8 * i));
 	sd_send_register(c, 4);
 	return R1;
 }
 
-static enum outcome send_scr(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			     struct sd_reply *reply)
+static enum outcome send_scr(struct sd_card *c, const struct call *k)
 {
-	(void)arg;
-	(void)blocks;
-	(void)reply;
+	(void)k;
 	sd_fill_scr(c);
 	sd_send_register(c, 8);
 	return R1;
@@ -418,13 +351,10 @@ static enum outcome send_scr(struct sd_card *c, uint32_t arg, uint32_t blocks,
 
 /* Hints and switches that change nothing here: how many blocks to erase ahead
  * (ACMD23), the pull-up on DAT3 (ACMD42). */
-static enum outcome accept(struct sd_card *c, uint32_t arg, uint32_t blocks,
-			   struct sd_reply *reply)
+static enum outcome accept(struct sd_card *c, const struct call *k)
 {
+	(void)k;
 	(void)c;
-	(void)arg;
-	(void)blocks;
-	(void)reply;
 	return R1;
 }
 
@@ -502,6 +432,7 @@ void sd_card_command(struct sd_card *c, uint8_t index, uint32_t arg,
 		     uint32_t blocks, struct sd_reply *reply)
 {
 	const struct command *cmd = find_any(c->app, index);
+	const struct call k = {arg, blocks, reply};
 	uint32_t before = status_of(c);
 	enum outcome r = ILLEGAL;
 	bool was_app = c->app;
@@ -510,7 +441,7 @@ void sd_card_command(struct sd_card *c, uint8_t index, uint32_t arg,
 	c->app = false;
 	check_erase_sequence(c, index);
 	if (cmd && (cmd->states & IN(c->state)))
-		r = cmd->run(c, arg, blocks, reply);
+		r = cmd->run(c, &k);
 	/* A count is for the command that follows it only. */
 	if (index != 23)
 		c->planned = 0;

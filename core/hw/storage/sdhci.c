@@ -517,6 +517,7 @@ static int sdhci_loaded(struct device *dev, struct error *e)
 
 static const struct state_field sdhci_fields[] = {
 	STATE_STRUCTS(struct sdhci, pci, 1, &pci_dev_state),
+	STATE_FIELD(struct sdhci, pci.dev.failed),
 	STATE_ARRAY(struct sdhci, regs),
 	STATE_FIELD(struct sdhci, active),
 	STATE_FIELD(struct sdhci, to_guest),
