@@ -331,7 +331,9 @@ size_t vm_disks_copy(struct vm *vm, struct vm_disk_row *out, size_t max)
 		snprintf(row->bus, sizeof(row->bus), "%s",
 			 vm_disk_bus_of(cfg, NULL)->name);
 		snprintf(row->cache, sizeof(row->cache), "%s",
-			 *cfg->cache ? cfg->cache : "writeback");
+			 *cfg->cache			? cfg->cache
+			 : drive_may_cache(disk->drive) ? "writeback"
+							: "writethrough");
 		snprintf(row->aio, sizeof(row->aio), "%s",
 			 *cfg->aio ? cfg->aio : "threads");
 		copy_fates(row, cfg);
