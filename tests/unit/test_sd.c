@@ -1,5 +1,6 @@
 /* An SD card behind SDHCI, driven by a guest's driver, and by one that writes
  * nonsense. */
+#include "core/disk_driver.h"
 #include "tests/unit/sd_guest.h"
 
 #include "core/blk/drive_stats.h"
@@ -89,6 +90,22 @@ static void registers_describe_host_and_card(void **state)
 	assert_int_equal(reg[1], 0);
 	assert_int_equal(sd_send_app(&g, 42, SD_R1, 0), 0);
 	assert_int_equal(sd_send_app(&g, 23, SD_R1, 8), 0);
+}
+
+static void a_card_tells_that_it_caches_nothing(void **state)
+{
+	struct disk_driver driver = {0};
+	struct sd_guest g;
+
+	sd_make(&g, *state, DRIVE_WRITEBACK, false);
+	sd_card_class.disk_driver(g.card, &driver);
+	assert_true(driver.started);
+	assert_false(driver.flush);
+	assert_non_null(strstr(driver.text, "no write cache"));
+	pc_reset(g.pc);
+	memset(&driver, 0, sizeof(driver));
+	sd_card_class.disk_driver(g.card, &driver);
+	assert_false(driver.started);
 }
 
 static void commands_keep_to_the_state_machine(void **state)
@@ -868,6 +885,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(registers_describe_host_and_card),
+		T(a_card_tells_that_it_caches_nothing),
 		T(commands_keep_to_the_state_machine),
 		T(pio_goes_round),
 		T(adma_goes_round),

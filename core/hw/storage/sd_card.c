@@ -10,8 +10,10 @@
 #include "core/hw/storage/sd_card.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "core/disk_driver.h"
 #include "core/error.h"
 #include "core/hw/storage/sdhci.h"
 #include "core/migration/state.h"
@@ -535,6 +537,19 @@ static const struct state_desc card_state = {
 	.check = card_check,
 };
 
+static void card_disk_driver(struct device *dev, struct disk_driver *out)
+{
+	struct sd_card *c = (struct sd_card *)(void *)dev;
+
+	pthread_mutex_lock(&dev->parent->lock);
+	out->started = c->state > SD_IDENT;
+	pthread_mutex_unlock(&dev->parent->lock);
+	out->discard = !drive_readonly(c->drive);
+	snprintf(out->text, sizeof(out->text),
+		 "an SD card has no write cache: what was written is stable "
+		 "when the card is ready again");
+}
+
 const struct device_class sd_card_class = {
 	.name = "sd-card",
 	.summary = "SD card",
@@ -545,4 +560,5 @@ const struct device_class sd_card_class = {
 	.reset = card_reset,
 	.quiesce = card_quiesce,
 	.state = &card_state,
+	.disk_driver = card_disk_driver,
 };
