@@ -48,14 +48,21 @@ static uint64_t number_after(const char *line, const char *name)
 	return strtoull(at + strlen(name), NULL, 10);
 }
 
-static uint64_t last_number(const char *text, const char *line,
-			    const char *name)
+/* The last that it said whole: the cut may have come within a line. */
+static void last_said(const char *text, uint64_t *acked, uint64_t *stable)
 {
-	uint64_t n = 0;
+	*acked = *stable = 0;
+	for (; (text = strstr(text, "disk acked=")); text++) {
+		unsigned long long a, st;
+		char end;
 
-	for (const char *at = text; (at = strstr(at, line)); at++)
-		n = number_after(at, name);
-	return n;
+		if (sscanf(text, "disk acked=%llu stable=%llu%c", &a, &st,
+			   &end) != 3 ||
+		    end != '\r')
+			continue;
+		*acked = a;
+		*stable = st;
+	}
 }
 
 /* Lets it work for some flushes, cuts, waits for what the next start finds:
@@ -80,8 +87,7 @@ static uint64_t one_cut(struct vm *vm, struct vm_test_serial *s,
 		fail_msg("cut %s: %s", how, e.msg);
 	vm_test_serial_read(vm, s);
 	/* What was said before the new start. */
-	acked = last_number(s->text, "disk acked=", "acked=");
-	stable = last_number(s->text, "disk acked=", "stable=");
+	last_said(s->text, &acked, &stable);
 	assert_true(stable > 0 && stable <= acked);
 	if (!strcmp(cache, "writethrough"))
 		assert_int_equal(stable, acked);
@@ -166,6 +172,14 @@ static void only_scratch_disks_bear_it(void **state)
 	struct vm *vm;
 
 	(void)state;
+	vm_config_init(&c);
+	assert_int_equal(vm_config_parse(&c,
+					 "{\"disks\": [{\"path\": \"/d\", "
+					 "\"scratch\": true, "
+					 "\"volatile\": true}]}",
+					 "/", &e),
+			 0);
+	assert_true(c.disks[0].is_volatile);
 	config(&c, "virtio", "");
 	c.disks[0].scratch = false;
 	assert_null(vm_create(&c, NULL, &e));
