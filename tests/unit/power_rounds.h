@@ -118,8 +118,8 @@ static inline void bench_init(struct power_bench *b)
 	memset(b->stable, 0, sizeof(b->stable));
 	memset(b->slots, 0, sizeof(b->slots));
 	world_stop(b->pc->m.world, NULL);
-	b->pc->drive = drive_open(b->pc->io, &b->cfg,
-				  log_create(LOG_LEVEL_DEBUG), &b->pc->e);
+	b->pc->drive = drive_open_with(b->pc->io, &b->cfg, bench_wrap, NULL,
+				       NULL, &b->pc->e);
 	if (!b->pc->drive)
 		fail_msg("%s", b->pc->e.msg);
 	b->bus->attach(b);
