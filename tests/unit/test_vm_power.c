@@ -228,6 +228,33 @@ static void a_cut_is_said_rightly(void **state)
 	vm_destroy(vm);
 }
 
+/* Firmware at work on each bus, with the cache mode that nobody chose. */
+static void every_bus_bears_it(void **state)
+{
+	static const char *const buses[] = {"virtio", "ahci", "ide",
+					    "scsi",   "nvme", "sd"};
+	static struct vm_power_cut facts;
+	struct error e = {0};
+	struct vm_config c;
+	struct vm *vm;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(buses) / sizeof(buses[0]); i++) {
+		config(&c, buses[i], "");
+		vm = vm_test_create(&c);
+		vm_test_do(vm, VM_CMD_RESUME);
+		usleep(100000);
+		if (cut(vm, "torn", &e))
+			fail_msg("%s: %s", buses[i], e.msg);
+		assert_int_equal(vm_test_state(vm), VM_RUNNING);
+		vm_power_cut_copy(vm, &facts);
+		assert_string_equal(facts.disks[0].bus, buses[i]);
+		assert_string_equal(facts.disks[0].cache, "writeback");
+		assert_false(facts.disks[0].is_broken);
+		vm_destroy(vm);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -235,6 +262,7 @@ int main(void)
 		cmocka_unit_test(unsafe_loses),
 		cmocka_unit_test(only_scratch_disks_bear_it),
 		cmocka_unit_test(a_cut_is_said_rightly),
+		cmocka_unit_test(every_bus_bears_it),
 	};
 	struct stat st;
 	int fd, r;
