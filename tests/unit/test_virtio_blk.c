@@ -375,6 +375,12 @@ static void several_ranges_in_one_request(void **state)
 	pc_gate.syncs = 0;
 	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 16 * 16), 0);
 	assert_int_equal(pc_gate.syncs, 1);
+	/* So it does when the last is empty. */
+	for (unsigned i = 1; i < 16; i++)
+		put_range(&g, i, 0, 0, 0);
+	pc_gate.syncs = 0;
+	assert_int_equal(request(&g, T_WRITE_ZEROES, 0, 16 * 16), 0);
+	assert_int_equal(pc_gate.syncs, 1);
 	for (unsigned i = 0; i < 16; i++) {
 		assert_int_equal(request(&g, T_IN, 4 * i, 1024), 0);
 		assert_int_equal(*pc_ram(g.pc, DATA + 511), 0x77);
@@ -630,6 +636,12 @@ static void bad_queue_addresses_stop_the_device(void **state)
 	start(&g, F_FLUSH);
 	set_status(&g, 0);
 	set_status(&g, 3);
+	/* Not before the features are settled: they tell the ring's form. */
+	pc_out(g.pc, COMMON + 28, 1, 2);
+	assert_int_equal(pc_in(g.pc, COMMON + 28, 2), 0);
+	pc_out(g.pc, COMMON + 8, 1, 4);
+	pc_out(g.pc, COMMON + 12, 1, 4); /* VERSION_1 */
+	set_status(&g, 11);
 	pc_out(g.pc, COMMON + 32, 0xfffffff0, 8);
 	pc_out(g.pc, COMMON + 28, 1, 2);
 	assert_true(get_status(&g) & 64);

@@ -561,6 +561,9 @@ static bool is_window_sound(const struct ide_channel *ch)
 
 	if (c->window && c->window != IDE_WINDOW)
 		return false;
+	/* Only data that went through the window leave something to do. */
+	if (ch->phase == IDE_NEXT && !c->window)
+		return false;
 	if (ch->phase == IDE_PACKET)
 		return ch->end == IDE_PACKET_LEN && ch->pos < ch->end;
 	if (ch->phase == IDE_FILL || ch->phase == IDE_EMPTY)

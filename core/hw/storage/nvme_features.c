@@ -86,11 +86,10 @@ static enum nvme_status get_temperature(struct nvme *n,
 /* Turned off, it is off when all that it held is stable. */
 static enum nvme_status set_cache(struct nvme *n, struct nvme_slot *s)
 {
-	bool was = n->wce;
-
 	n->wce = s->cmd.dw11 & 1;
 	n->seen_cache = true;
-	return was && !n->wce ? nvme_flush(s) : NVME_OK;
+	/* Also when it was off: that flush may be under way, or have failed. */
+	return n->wce ? NVME_OK : nvme_flush(s);
 }
 
 static enum nvme_status get_cache(struct nvme *n, const struct nvme_slot *s,

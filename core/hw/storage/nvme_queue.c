@@ -334,6 +334,14 @@ static uint8_t *ring_map(struct nvme *n, uint64_t base, unsigned len,
 	return dma_map_one(nvme_mem(n), base, (uint64_t)len * entry, write);
 }
 
+static void clear_shadow(struct nvme *n, unsigned index)
+{
+	struct iovec word = {n->shadow_host + index, sizeof(uint32_t)};
+
+	n->shadow_host[index] = 0;
+	dma_mark_iov(nvme_mem(n), &word, 1, sizeof(uint32_t));
+}
+
 bool nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, unsigned len,
 		  unsigned cqid)
 {
@@ -351,7 +359,7 @@ bool nvme_sq_open(struct nvme *n, unsigned id, uint64_t base, unsigned len,
 		.doorbell_addr = UINT64_MAX,
 	};
 	if (is_buffered(n, id))
-		n->shadow_host[2 * id] = 0;
+		clear_shadow(n, 2 * id);
 	nvme_place_doorbells(n);
 	return true;
 }
@@ -373,7 +381,7 @@ bool nvme_cq_open(struct nvme *n, unsigned id, uint64_t base, unsigned len,
 		.host = host,
 	};
 	if (is_buffered(n, id))
-		n->shadow_host[2 * id + 1] = 0;
+		clear_shadow(n, 2 * id + 1);
 	return true;
 }
 

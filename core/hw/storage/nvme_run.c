@@ -200,7 +200,8 @@ static bool take_one(struct nvme *n, struct nvme_sq *sq, struct list *submit)
 static void take_all(struct nvme *n, struct list *submit)
 {
 	unsigned log = n->feature[NVME_FEAT_ARBITRATION] & 7;
-	unsigned burst = log == 7 ? RUN_LIMIT : 1u << log, taken = 0;
+	unsigned burst = log == 7 ? RUN_LIMIT / NVME_NR_QUEUES : 1u << log;
+	unsigned taken = 0;
 	bool more = true;
 
 	while (more && taken < RUN_LIMIT) {
@@ -222,7 +223,9 @@ static enum nvme_status shutdown_done(struct nvme *n, struct nvme_slot *s,
 				      int res)
 {
 	(void)s;
-	(void)res; /* the drive has said it */
+	if (res && res != -ECANCELED)
+		nvme_fatal(n, "what was written could not be made stable when "
+			      "the guest shut it down");
 	if ((n->csts & NVME_CSTS_SHST) == NVME_CSTS_SHST_BUSY)
 		n->csts ^= NVME_CSTS_SHST_BUSY ^ NVME_CSTS_SHST_DONE;
 	return NVME_OK;

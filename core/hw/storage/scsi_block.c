@@ -229,6 +229,8 @@ static enum scsi_result do_verify(struct scsi_unit *u, struct scsi_cmd *c)
 		return scsi_bad_field(c);
 	if (!is_inside(u, &x))
 		return out_of_range(c);
+	if (x.nr > SCSI_MAX_TRANSFER / u->block_len)
+		return scsi_bad_field(c);
 	if (!x.nr)
 		return scsi_good(c);
 	c->off = x.lba * u->block_len;

@@ -299,7 +299,7 @@ static enum outcome erase(struct sd_card *c, const struct call *k)
 	} else {
 		sd_abort(c);
 		c->erase_off = (uint64_t)c->erase_first * SD_BLOCK;
-		c->erase_len = (uint64_t)(c->erase_last - c->erase_first + 1) *
+		c->erase_len = ((uint64_t)c->erase_last - c->erase_first + 1) *
 			       SD_BLOCK;
 		sd_start_program(c);
 	}

@@ -29,6 +29,7 @@
 #define ADMA_MISMATCH	4u
 /* Descriptors in a row that move nothing: more is a circle. */
 #define ADMA_MAX_IDLE 512
+#define DMA_MAX_STEPS 256 /* of one turn: others want the loop and the lock */
 
 /* ---- the end of a transfer ---- */
 
@@ -376,9 +377,14 @@ static bool dma_step(struct sdhci *s)
 
 static void dma_run(struct sdhci *s)
 {
+	unsigned steps = 0;
+
 	while (s->active && s->dma != SDHCI_PIO && !s->is_paused &&
 	       pci_bus_master(&s->pci) && dma_step(s))
-		continue;
+		if (++steps == DMA_MAX_STEPS) {
+			sdhci_kick(s);
+			return;
+		}
 }
 
 /* ---- the loop ---- */

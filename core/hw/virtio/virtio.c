@@ -152,7 +152,9 @@ void virtio_enable_queue(struct virtio_dev *v, struct virtio_queue *q)
 {
 	const char *why = "";
 
-	if (q->vq.enabled || v->pci.dev.failed)
+	/* The features tell the ring's form: virtio 1.2, 3.1.1. */
+	if (q->vq.enabled || v->pci.dev.failed ||
+	    !(v->status & VIRTIO_STATUS_FEATURES_OK))
 		return;
 	q->vq.event_idx = virtio_has(v, VIRTIO_F_EVENT_IDX);
 	q->vq.packed = virtio_has(v, VIRTIO_F_RING_PACKED);
@@ -304,7 +306,8 @@ static int virtio_check(void *obj, int version, struct error *e)
 	struct virtio_dev *v = obj;
 
 	(void)version;
-	if (v->driver_features & ~v->features)
+	if ((v->status & VIRTIO_STATUS_FEATURES_OK) &&
+	    (v->driver_features & ~v->features))
 		return error_set(e, -EINVAL,
 				 "'%s': the state has features 0x%llx that "
 				 "this device lacks",

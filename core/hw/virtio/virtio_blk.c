@@ -164,7 +164,7 @@ static void blk_started(struct virtio_dev *v, bool on)
 	struct virtio_blk *b = blk_of(v);
 
 	if (on && b->wce && !wce_now(b))
-		log_write(v->pci.dev.m->log, LOG_LEVEL_INFO, v->pci.dev.name,
+		log_guest(v->pci.dev.m->log, &v->pci.dev.limit, v->pci.dev.name,
 			  "%s", NEVER_FLUSHES);
 }
 
@@ -307,6 +307,9 @@ static int prepare_ranges(struct slot *s, enum drive_op op)
 		    r->nr_sectors > MAX_ZERO_LEN / SECTOR)
 			return S_IOERR;
 	}
+	/* The last one is made stable, and all with it: not an empty one. */
+	while (nr > 1 && !s->ranges[nr - 1].nr_sectors)
+		nr--;
 	s->req.op = op;
 	s->nr_ranges = (unsigned)nr;
 	set_range(s);
@@ -397,10 +400,12 @@ static struct slot *take(struct virtio_blk *b, unsigned queue, bool *more)
 	return s;
 }
 
-/* Locked: all that is available, in order. */
+/* Locked: what is available, in order; a queue's length at most, for others
+ * want the lock and the loop while a driver makes more and more available. */
 static struct slot *take_batch(struct virtio_blk *b, unsigned queue)
 {
 	struct slot *first = NULL, **tail = &first, *s;
+	unsigned left = QUEUE_LEN;
 	bool more = true;
 
 	do {
@@ -412,8 +417,10 @@ static struct slot *take_batch(struct virtio_blk *b, unsigned queue)
 				*tail = s;
 				tail = &s->next;
 			}
-		} while (more);
-	} while (virtio_want_kicks(&b->v, queue, true));
+		} while (more && --left);
+	} while (left && virtio_want_kicks(&b->v, queue, true));
+	if (!left)
+		virtio_poke(&b->v, queue);
 	virtio_interrupt(&b->v, queue);
 	return first;
 }

@@ -301,11 +301,13 @@ static struct virtio_scsi_slot *take(struct virtio_scsi *s, unsigned queue,
 	return slot;
 }
 
-/* Locked: all that is available, in order. */
+/* Locked: what is available, in order; a queue's length at most, for others
+ * want the lock and the loop while a driver makes more and more available. */
 static struct virtio_scsi_slot *take_batch(struct virtio_scsi *s,
 					   unsigned queue)
 {
 	struct virtio_scsi_slot *first = NULL, **tail = &first, *slot;
+	unsigned left = VIRTIO_SCSI_QUEUE_LEN;
 	bool more = true;
 
 	do {
@@ -317,8 +319,10 @@ static struct virtio_scsi_slot *take_batch(struct virtio_scsi *s,
 				*tail = slot;
 				tail = &slot->next;
 			}
-		} while (more);
-	} while (virtio_want_kicks(&s->v, queue, true));
+		} while (more && --left);
+	} while (left && virtio_want_kicks(&s->v, queue, true));
+	if (!left)
+		virtio_poke(&s->v, queue);
 	virtio_interrupt(&s->v, queue);
 	return first;
 }

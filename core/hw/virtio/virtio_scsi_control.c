@@ -199,7 +199,10 @@ static void send_event(struct virtio_scsi *s, struct event *event)
 	struct vq_chain chain = {.iov = iov, .max = 8};
 	uint16_t head;
 
-	if (!virtio_next(&s->v, QUEUE_EVENT, &head)) {
+	/* Without a buffer: asks to be told of the next one. */
+	if (!virtio_next(&s->v, QUEUE_EVENT, &head) &&
+	    (!virtio_want_kicks(&s->v, QUEUE_EVENT, true) ||
+	     !virtio_next(&s->v, QUEUE_EVENT, &head))) {
 		s->events_missed = true;
 		return;
 	}
@@ -234,11 +237,15 @@ void virtio_scsi_tell(struct scsi_unit *u, uint8_t asc, uint8_t ascq)
 
 static void serve_functions(struct virtio_scsi *s)
 {
+	unsigned left = VIRTIO_SCSI_QUEUE_LEN;
+
 	do {
 		virtio_want_kicks(&s->v, QUEUE_CONTROL, false);
-		while (take(s))
-			;
-	} while (virtio_want_kicks(&s->v, QUEUE_CONTROL, true));
+		while (left && take(s))
+			left--;
+	} while (left && virtio_want_kicks(&s->v, QUEUE_CONTROL, true));
+	if (!left)
+		virtio_poke(&s->v, QUEUE_CONTROL);
 	virtio_interrupt(&s->v, QUEUE_CONTROL);
 }
 
