@@ -59,18 +59,6 @@ void virtqueue_fini(struct virtqueue *q)
 	virtqueue_reset(q, q->max_len);
 }
 
-uint8_t *vq_map_ring(struct mem *mem, uint64_t gpa, uint64_t len, bool write)
-{
-	struct iovec iov[8];
-	int nr = dma_map(mem, gpa, len, write, iov, 8);
-
-	for (int i = 1; i < nr; i++)
-		if ((uint8_t *)iov[i - 1].iov_base + iov[i - 1].iov_len !=
-		    (uint8_t *)iov[i].iov_base)
-			return NULL;
-	return nr > 0 ? iov[0].iov_base : NULL;
-}
-
 int virtqueue_enable(struct virtqueue *q, struct mem *mem, const char **why)
 {
 	if (q->packed)
@@ -83,9 +71,9 @@ int virtqueue_enable(struct virtqueue *q, struct mem *mem, const char **why)
 		*why = "queue ring is not aligned";
 		return -EINVAL;
 	}
-	q->desc_host = vq_map_ring(mem, q->desc, desc_bytes(q), false);
-	q->avail_host = vq_map_ring(mem, q->avail, avail_bytes(q), false);
-	q->used_host = vq_map_ring(mem, q->used, used_bytes(q), true);
+	q->desc_host = dma_map_one(mem, q->desc, desc_bytes(q), false);
+	q->avail_host = dma_map_one(mem, q->avail, avail_bytes(q), false);
+	q->used_host = dma_map_one(mem, q->used, used_bytes(q), true);
 	if (!q->desc_host || !q->avail_host || !q->used_host) {
 		*why = "queue ring is not in RAM";
 		return -EFAULT;

@@ -14,10 +14,6 @@
 #define VQ_DESC_INDIRECT 4
 #define VQ_DESC_LEN	 16
 
-/* Host address of a ring, which must lie in one stretch of host memory; NULL
- * if it doesn't. */
-uint8_t *vq_map_ring(struct mem *mem, uint64_t gpa, uint64_t len, bool write);
-
 /* Adds the buffer of one descriptor to the chain: 0, or -errno with *why. */
 int vq_add_buffer(struct mem *mem, uint64_t addr, uint32_t len, bool in,
 		  struct vq_chain *c, const char **why);

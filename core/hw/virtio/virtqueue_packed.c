@@ -70,9 +70,9 @@ int vq_packed_enable(struct virtqueue *q, struct mem *mem, const char **why)
 		return -EINVAL;
 	}
 	q->desc_host =
-		vq_map_ring(mem, q->desc, (uint64_t)q->len * VQ_DESC_LEN, true);
-	q->avail_host = vq_map_ring(mem, q->avail, EVENT_LEN, false);
-	q->used_host = vq_map_ring(mem, q->used, EVENT_LEN, true);
+		dma_map_one(mem, q->desc, (uint64_t)q->len * VQ_DESC_LEN, true);
+	q->avail_host = dma_map_one(mem, q->avail, EVENT_LEN, false);
+	q->used_host = dma_map_one(mem, q->used, EVENT_LEN, true);
 	if (!q->desc_host || !q->avail_host || !q->used_host) {
 		*why = "queue ring is not in RAM";
 		return -EFAULT;
