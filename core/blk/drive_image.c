@@ -92,8 +92,7 @@ static int find_overlay(struct blk_ctx *ctx, const struct drive_image *i,
 	if (*i->scratch_fd < 0)
 		*i->scratch_fd = blk_scratch_create(ctx, len, path, e);
 	else
-		snprintf(path, BLK_SCRATCH_PATH, "/proc/self/fd/%d",
-			 *i->scratch_fd);
+		blk_scratch_path(*i->scratch_fd, path);
 	return *i->scratch_fd < 0 ? *i->scratch_fd : 0;
 }
 

@@ -13,6 +13,7 @@
 #include "core/blk/ctx.h"
 #include "core/blk/driver.h"
 #include "core/blk/file/host.h"
+#include "core/blk/scratch.h"
 
 /* Bytes a step: where nothing is cached both take next to no time. */
 #define CACHESTAT_STEP (16ull << 30)
@@ -30,7 +31,8 @@ static void note(struct look *l, struct blk *b, unsigned layer)
 {
 	const struct host_file *host = blk_host_file(b);
 	struct file_facts *f = &l->out->file[l->out->nr];
-	size_t len = strlen(b->name);
+	const char *name = blk_scratch_shown(b->name);
+	size_t len = strlen(name);
 
 	l->out->total++;
 	if (l->out->nr == FILES_MAX)
@@ -41,9 +43,9 @@ static void note(struct look *l, struct blk *b, unsigned layer)
 		.no_flush = b->options.no_flush,
 		.len = b->len,
 	};
-	snprintf(f->path, sizeof(f->path), "%s",
-		 b->name + (len < sizeof(f->path) ? 0
-						  : len - sizeof(f->path) + 1));
+	snprintf(
+		f->path, sizeof(f->path), "%s",
+		name + (len < sizeof(f->path) ? 0 : len - sizeof(f->path) + 1));
 	l->fds[l->out->nr++] = host ? fcntl(host->fd, F_DUPFD_CLOEXEC, 0) : -1;
 	if (!host)
 		return;

@@ -5,6 +5,7 @@
 
 #include "core/blk/disk.h"
 #include "core/blk/driver.h"
+#include "core/blk/scratch.h"
 
 #define LOOKS  16 /* status queries a cell */
 #define SECTOR 512ull
@@ -39,10 +40,10 @@ static uint8_t look_at_cell(struct blk *b, uint64_t off, uint64_t end)
 static void look_at_layer(struct blk *b, const struct layers *look,
 			  uint64_t disk_len, struct layer *out)
 {
-	const char *slash = strrchr(b->name, '/');
+	const char *name = blk_scratch_shown(b->name);
+	const char *slash = strrchr(name, '/');
 
-	snprintf(out->name, sizeof(out->name), "%s",
-		 slash ? slash + 1 : b->name);
+	snprintf(out->name, sizeof(out->name), "%s", slash ? slash + 1 : name);
 	snprintf(out->format, sizeof(out->format), "%s",
 		 b->is_protocol ? "raw" : b->drv->name);
 	out->len = b->len;

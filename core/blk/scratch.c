@@ -4,11 +4,26 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/blk/driver.h"
 #include "core/blk/format.h"
 #include "core/error.h"
+
+static const char open_files[] = "/proc/self/fd/";
+
+void blk_scratch_path(int fd, char path[BLK_SCRATCH_PATH])
+{
+	snprintf(path, BLK_SCRATCH_PATH, "%s%d", open_files, fd);
+}
+
+const char *blk_scratch_shown(const char *name)
+{
+	return strncmp(name, open_files, strlen(open_files))
+		       ? name
+		       : "scratch overlay";
+}
 
 static int open_nameless(struct error *e)
 {
@@ -34,7 +49,7 @@ int blk_scratch_create(struct blk_ctx *ctx, uint64_t len,
 
 	if (fd < 0)
 		return fd;
-	snprintf(path, BLK_SCRATCH_PATH, "/proc/self/fd/%d", fd);
+	blk_scratch_path(fd, path);
 	ret = blk_qcow2_format.create(ctx, &c, e);
 	if (!ret)
 		return fd;

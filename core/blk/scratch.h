@@ -14,6 +14,12 @@
 int blk_scratch_create(struct blk_ctx *ctx, uint64_t len,
 		       char path[BLK_SCRATCH_PATH], struct error *e);
 
+/* [any] What such an image can be opened by while fd is open. */
+void blk_scratch_path(int fd, char path[BLK_SCRATCH_PATH]);
+
+/* [any] What to show people for a node's name: such an image has none. */
+const char *blk_scratch_shown(const char *name);
+
 /* A node that reads as base, whose reference it takes (also when it fails),
  * and keeps to itself what is written. */
 struct blk *blk_scratch_over(struct blk *base, struct error *e);
