@@ -74,24 +74,29 @@ static const char *class_of(const struct vm_disk_bus *b,
 	return d->cdrom ? b->cdrom : b->disk;
 }
 
+static void refuse(const struct vm_disk_config *d, struct error *e)
+{
+	const struct vm_disk_bus *b;
+	char names[120];
+	size_t len = 0;
+
+	for (size_t i = 0; (b = vm_disk_bus_at(i)); i++)
+		if (class_of(b, d))
+			len += snprintf(names + len, sizeof(names) - len,
+					"%s%s", len ? ", " : "", b->name);
+	error_set(e, -EINVAL, "there is no bus '%s' for a %s; allowed: %s",
+		  d->bus, d->cdrom ? "CD-ROM drive" : "disk", names);
+}
+
 const struct vm_disk_bus *vm_disk_bus_of(const struct vm_disk_config *d,
 					 struct error *e)
 {
 	const struct vm_disk_bus *b;
-	char names[120] = "";
 
-	for (size_t i = 0; (b = vm_disk_bus_at(i)); i++) {
-		size_t len = strlen(names);
-
-		if (!class_of(b, d))
-			continue;
-		if (!*d->bus || !strcmp(b->name, d->bus))
+	for (size_t i = 0; (b = vm_disk_bus_at(i)); i++)
+		if (class_of(b, d) && (!*d->bus || !strcmp(b->name, d->bus)))
 			return b;
-		snprintf(names + len, sizeof(names) - len, "%s%s",
-			 len ? ", " : "", b->name);
-	}
-	error_set(e, -EINVAL, "there is no bus '%s' for a %s; allowed: %s",
-		  d->bus, d->cdrom ? "CD-ROM drive" : "disk", names);
+	refuse(d, e);
 	return NULL;
 }
 
