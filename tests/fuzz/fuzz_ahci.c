@@ -98,27 +98,10 @@ static void any_config(struct guest *g, struct fuzz_input *in)
 		pc_map_bar(g->pc, g->hba, 5, PC_BAR);
 }
 
-/* The state is taken and put back, as it is or with a byte changed. */
 static void move(struct guest *g, struct fuzz_input *in)
 {
-	const struct state_desc *desc = ahci_class.state;
-	struct fake_pc *pc = g->pc;
-	struct state_buf buf = {0};
-
-	world_stop(pc->m.world, NULL);
-	pc_quiesce(pc);
-	if (state_save(&buf, desc, "h", g->hba, &pc->e))
-		fail_msg("%s", pc->e.msg);
-	if (!fuzz_pick(in, 2))
-		buf.data[fuzz_take(in, 2) % buf.len] =
-			(uint8_t)fuzz_take(in, 1);
-	if (state_load(&buf, desc, "h", g->hba, &pc->e) ||
-	    ahci_class.loaded(g->hba, &pc->e))
-		ahci_class.reset(g->hba);
-	bus_commit(pc->m.bus, NULL);
-	world_resume(pc->m.world);
-	state_buf_fini(&buf);
-	pc_map_bar(pc, g->hba, 5, PC_BAR);
+	fuzz_move(in, g->pc, g->hba, SIZE_MAX);
+	pc_map_bar(g->pc, g->hba, 5, PC_BAR);
 }
 
 static void step(struct guest *g, struct fuzz_input *in)

@@ -64,6 +64,29 @@ static inline void fuzz_settle(struct fake_pc *pc)
 	}
 }
 
+/* The device's state is taken and put back, as it is or with one of its first
+ * `most` bytes changed; a device that can't take it is reset. */
+static inline void fuzz_move(struct fuzz_input *in, struct fake_pc *pc,
+			     struct device *dev, size_t most)
+{
+	const struct device_class *cls = dev->cls;
+	struct state_buf buf = {0};
+
+	world_stop(pc->m.world, NULL);
+	pc_quiesce(pc);
+	if (state_save(&buf, cls->state, "d", dev, &pc->e))
+		fail_msg("%s", pc->e.msg);
+	if (!fuzz_pick(in, 2))
+		buf.data[fuzz_take(in, 2) % (most < buf.len ? most : buf.len)] =
+			(uint8_t)fuzz_take(in, 1);
+	if (state_load(&buf, cls->state, "d", dev, &pc->e) ||
+	    (cls->loaded && cls->loaded(dev, &pc->e)))
+		cls->reset(dev);
+	bus_commit(pc->m.bus, NULL);
+	world_resume(pc->m.world);
+	state_buf_fini(&buf);
+}
+
 #ifdef FUZZ_ALONE
 
 #define FUZZ_MAX_LEN 1500u

@@ -81,27 +81,10 @@ static void any_config(struct guest *g, struct fuzz_input *in)
 	}
 }
 
-/* The state is taken and put back, as it is or with a byte changed. */
 static void move(struct guest *g, struct fuzz_input *in)
 {
-	const struct state_desc *desc = piix_ide_class.state;
-	struct fake_pc *pc = g->pc;
-	struct state_buf buf = {0};
-
-	world_stop(pc->m.world, NULL);
-	pc_quiesce(pc);
-	if (state_save(&buf, desc, "i", g->ide, &pc->e))
-		fail_msg("%s", pc->e.msg);
 	/* Most of it is config space and two windows: the rest is in front. */
-	if (!fuzz_pick(in, 2))
-		buf.data[fuzz_take(in, 2) % 0x1800 % buf.len] =
-			(uint8_t)fuzz_take(in, 1);
-	if (state_load(&buf, desc, "i", g->ide, &pc->e) ||
-	    piix_ide_class.loaded(g->ide, &pc->e))
-		piix_ide_class.reset(g->ide);
-	bus_commit(pc->m.bus, NULL);
-	world_resume(pc->m.world);
-	state_buf_fini(&buf);
+	fuzz_move(in, g->pc, g->ide, 0x1800);
 }
 
 static void step(struct guest *g, struct fuzz_input *in)

@@ -163,25 +163,9 @@ static void list_of_pages(struct guest *g, struct fuzz_input *in)
 	}
 }
 
-/* The state is taken and put back, as it is or with a byte changed. */
 static void move(struct guest *g, struct fuzz_input *in)
 {
-	struct fake_pc *pc = g->pc;
-	struct state_buf buf = {0};
-
-	world_stop(pc->m.world, NULL);
-	pc_quiesce(pc);
-	if (state_save(&buf, nvme_class.state, "d", g->dev, &pc->e))
-		fail_msg("%s", pc->e.msg);
-	if (!fuzz_pick(in, 2))
-		buf.data[fuzz_take(in, 2) % buf.len] =
-			(uint8_t)fuzz_take(in, 1);
-	if (state_load(&buf, nvme_class.state, "d", g->dev, &pc->e) ||
-	    nvme_class.loaded(g->dev, &pc->e))
-		nvme_class.reset(g->dev);
-	bus_commit(pc->m.bus, NULL);
-	world_resume(pc->m.world);
-	state_buf_fini(&buf);
+	fuzz_move(in, g->pc, g->dev, SIZE_MAX);
 	map(g);
 }
 

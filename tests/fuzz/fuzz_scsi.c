@@ -249,26 +249,10 @@ static void person(struct fuzz *f, struct fuzz_input *in)
 static void move(struct fuzz *f, struct fuzz_input *in)
 {
 	struct device *devs[] = {f->g.dev, f->g.disk, f->cdrom};
-	struct device *dev = devs[fuzz_pick(in, 3)];
-	const struct device_class *cls = dev->cls;
-	struct state_buf buf = {0};
-	struct fake_pc *pc = f->pc;
 
 	let_go(f);
-	world_stop(pc->m.world, NULL);
-	pc_quiesce(pc);
-	if (state_save(&buf, cls->state, "d", dev, &pc->e))
-		fail_msg("%s", pc->e.msg);
-	if (!fuzz_pick(in, 2))
-		buf.data[fuzz_take(in, 2) % buf.len] =
-			(uint8_t)fuzz_take(in, 1);
-	if (state_load(&buf, cls->state, "d", dev, &pc->e) ||
-	    (cls->loaded && cls->loaded(dev, &pc->e)))
-		cls->reset(dev);
-	bus_commit(pc->m.bus, NULL);
-	world_resume(pc->m.world);
-	state_buf_fini(&buf);
-	pc_map_bar(pc, f->g.dev, 0, PC_BAR);
+	fuzz_move(in, f->pc, devs[fuzz_pick(in, 3)], SIZE_MAX);
+	pc_map_bar(f->pc, f->g.dev, 0, PC_BAR);
 }
 
 static void restart(struct fuzz *f, struct fuzz_input *in)

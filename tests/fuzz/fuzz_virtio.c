@@ -244,28 +244,11 @@ static void flood(struct fuzz *f, struct fuzz_input *in)
 	vg_kick(q);
 }
 
-/* The state is taken and put back, as it is or with a byte changed. */
 static void move(struct fuzz *f, struct fuzz_input *in)
 {
-	const struct device_class *cls = f->dev->cls;
-	struct fake_pc *pc = f->pc;
-	struct state_buf buf = {0};
-
 	let_go(f);
-	world_stop(pc->m.world, NULL);
-	pc_quiesce(pc);
-	if (state_save(&buf, cls->state, "d", f->dev, &pc->e))
-		fail_msg("%s", pc->e.msg);
-	if (!fuzz_pick(in, 2))
-		buf.data[fuzz_take(in, 2) % buf.len] =
-			(uint8_t)fuzz_take(in, 1);
-	if (state_load(&buf, cls->state, "d", f->dev, &pc->e) ||
-	    cls->loaded(f->dev, &pc->e))
-		cls->reset(f->dev);
-	bus_commit(pc->m.bus, NULL);
-	world_resume(pc->m.world);
-	state_buf_fini(&buf);
-	pc_map_bar(pc, f->dev, 0, PC_BAR);
+	fuzz_move(in, f->pc, f->dev, SIZE_MAX);
+	pc_map_bar(f->pc, f->dev, 0, PC_BAR);
 }
 
 static void input(struct fuzz *f, struct fuzz_input *in)
