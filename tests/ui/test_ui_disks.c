@@ -2,24 +2,9 @@
  * The Disks screen, and the page that explains it: both say what the tables of
  * the code say.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
+#include "tests/ui/pretend.h"
 
-#include "core/log.h"
 #include "ui/screen/disks_parts.h"
-#include "ui/screen/screens.h"
-
-struct fixture {
-	struct ui *ui;
-	struct log *log;
-};
 
 static struct view *view(struct ui *ui)
 {
@@ -31,70 +16,16 @@ static struct disks_view *disks(struct ui *ui)
 	return view(ui)->data;
 }
 
-static unsigned press(struct ui *ui, const char *name)
-{
-	struct key k;
-
-	assert_int_equal(key_parse(name, &k), 0);
-	return ui_key(ui, &k);
-}
-
-static bool shows(struct ui *ui, const char *text)
-{
-	char row[4096];
-
-	ui_draw(ui);
-	for (int i = 0; i < ui->canvas.rows; i++) {
-		canvas_row_text(&ui->canvas, i, row, sizeof(row));
-		if (strstr(row, text))
-			return true;
-	}
-	return false;
-}
-
-static void start(struct ui *ui, const char *id)
-{
-	struct machine *m = fleet_find(ui->fleet, id);
-
-	assert_non_null(m);
-	ui_choose(ui, m);
-	ui_command(ui, "start");
-	for (int i = 0; i < 5000 && !machine_is_running(m); i++) {
-		ui_refresh(ui);
-		usleep(1000);
-	}
-	assert_true(machine_is_running(m));
-}
-
 static int set_up(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct error e = {0};
+	int r = pretend_set_up(state);
+	struct ui *ui = ((struct fixture *)*state)->ui;
 
-	setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
-	f->log = log_create(LOG_LEVEL_ERROR + 1);
-	f->ui = ui_create(SHARE_DIR, f->log, &e);
-	if (!f->ui)
-		fail_msg("%s", e.msg);
-	fleet_scan(f->ui->fleet, MACHINES_DIR);
-	ui_refresh(f->ui);
-	ui_show(f->ui, true, false, false);
-	start(f->ui, "alpha");
-	ui_resize(f->ui, 60, 200);
-	ui_switch(f->ui, SCREEN_DISKS);
-	ui_draw(f->ui);
-	*state = f;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	ui_destroy(f->ui);
-	log_destroy(f->log);
-	free(f);
-	return 0;
+	start(ui, "alpha");
+	ui_resize(ui, 60, 200);
+	ui_switch(ui, SCREEN_DISKS);
+	ui_draw(ui);
+	return r;
 }
 
 /* ---- words ---- */
@@ -311,7 +242,8 @@ static void the_filter_hides_disks(void **state)
 	assert_false(shows(ui, "/disks/unsafe.img"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name)                                                             \
+	cmocka_unit_test_setup_teardown(name, set_up, pretend_tear_down)
 
 int main(void)
 {
