@@ -11,8 +11,6 @@
 
 #include "core/blk/qcow2/qcow2.h"
 
-/* Everything on stable storage, refcounts too, with nothing left to free. */
-int qcow2_settle(struct qcow2 *s);
 /* Rebuilds the refcounts with entries of (1 << order) bits. */
 int qcow2_change_refcount_order(struct qcow2 *s, unsigned order,
 				const struct blk_amend *a, struct error *e);

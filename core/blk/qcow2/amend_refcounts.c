@@ -22,21 +22,6 @@ struct rebuild {
 	uint64_t off;		/* of the first block; the table is behind */
 };
 
-int qcow2_settle(struct qcow2 *s)
-{
-	bool closing = s->closing;
-	int ret;
-
-	/* As at the end of the image's use: lazy refcounts are written too. */
-	s->closing = true;
-	do
-		ret = qcow2_write_meta(s, true);
-	while (!ret && (s->frees.nr || qcow2_cache_is_dirty(s->ref_cache) ||
-			s->any_rt_dirty));
-	s->closing = closing;
-	return ret;
-}
-
 /* Finds the last cluster in use, and that all counts fit. */
 static int scan(struct rebuild *r, struct error *e)
 {

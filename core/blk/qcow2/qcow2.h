@@ -2,7 +2,7 @@
  * qcow2: the internal contract of the format's parts (private to this folder).
  *
  * header.c parses and writes the header, cache.c keeps tables, refcount.c
- * allocates clusters, map.c finds and links them, io.c moves data, compress.c
+ * allocates clusters, writeback.c writes tables, map.c finds and links them, io.c moves data, compress.c
  * packs it.  "Section" names are those of the qcow2 specification.
  *
  * Ordering invariants: at every moment the image on stable storage obeys
@@ -182,19 +182,29 @@ int qcow2_alloc_clusters(struct qcow2 *s, uint64_t at, uint64_t *nr,
 int qcow2_alloc_meta(struct qcow2 *s, uint64_t len, uint64_t *off);
 /* [lock] len bytes (at most a cluster) for compressed data. */
 int qcow2_alloc_bytes(struct qcow2 *s, unsigned len, uint64_t *off);
+/* Numbers of width (1 << order) bits, packed as in a refcount block. */
+uint64_t qcow2_refcount_peek(const void *block, unsigned order, uint64_t i);
+void qcow2_refcount_poke(void *block, unsigned order, uint64_t i, uint64_t v);
+
+/* ---- writeback.c ---- */
+
 /* [lock] Drops a reference to each cluster of the range once the tables that
  * no longer name it are on stable storage. */
 int qcow2_free_later(struct qcow2 *s, uint64_t off, uint64_t len);
 /* [lock] Writes every cached table in order (see the invariants); sync: and
  * makes all of it stable. */
 int qcow2_write_meta(struct qcow2 *s, bool sync);
+/* [lock] Everything on stable storage, lazy refcounts too, with nothing left
+ * to free. */
+int qcow2_settle(struct qcow2 *s);
+
+/* ---- meta.c ---- */
+
 /* -EIO (and the image marked corrupt) when the host range is metadata. */
 int qcow2_check_overlap(struct qcow2 *s, uint64_t off, uint64_t len);
+bool qcow2_is_meta(const struct qcow2 *s, uint64_t cluster);
 int qcow2_note_meta(struct qcow2 *s, uint64_t off, uint64_t len);
 void qcow2_forget_meta(struct qcow2 *s, uint64_t off, uint64_t len);
-/* Numbers of width (1 << order) bits, packed as in a refcount block. */
-uint64_t qcow2_refcount_peek(const void *block, unsigned order, uint64_t i);
-void qcow2_refcount_poke(void *block, unsigned order, uint64_t i, uint64_t v);
 
 /* ---- map.c ---- */
 

@@ -1,6 +1,5 @@
 /*
- * Host clusters: refcounts (section "Host cluster management"), allocation,
- * and the one place that writes cached tables in order.
+ * Host clusters: refcounts (section "Host cluster management") and allocation.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,8 +9,6 @@
 #include "core/error.h"
 
 #define SECTOR_LEN 512
-/* More freed ranges than this are put on disk at once. */
-#define FREES_MAX 4096
 
 static uint64_t cluster_of(const struct qcow2 *s, uint64_t off)
 {
@@ -83,106 +80,6 @@ void qcow2_refcount_poke(void *block, unsigned order, uint64_t i, uint64_t v)
 	}
 }
 
-/* ---- the set of metadata clusters ---- */
-
-static uint64_t slot_of(uint64_t cluster, uint64_t max)
-{
-	return (cluster * 0x9e3779b97f4a7c15ull >> 20) & (max - 1);
-}
-
-/* Slots hold cluster + 1; 0 is empty. */
-static bool set_insert(struct qcow2_set *set, uint64_t cluster)
-{
-	uint64_t i = slot_of(cluster, set->max);
-
-	while (set->slots[i]) {
-		if (set->slots[i] == cluster + 1)
-			return false;
-		i = (i + 1) & (set->max - 1);
-	}
-	set->slots[i] = cluster + 1;
-	set->nr++;
-	return true;
-}
-
-static bool set_has(const struct qcow2_set *set, uint64_t cluster)
-{
-	uint64_t i;
-
-	if (!set->nr)
-		return false;
-	for (i = slot_of(cluster, set->max); set->slots[i];
-	     i = (i + 1) & (set->max - 1))
-		if (set->slots[i] == cluster + 1)
-			return true;
-	return false;
-}
-
-static int set_grow(struct qcow2_set *set)
-{
-	struct qcow2_set old = *set;
-
-	set->max = old.max ? 2 * old.max : 256;
-	set->slots = calloc(set->max, sizeof(*set->slots));
-	if (!set->slots) {
-		*set = old;
-		return -ENOMEM;
-	}
-	set->nr = 0;
-	for (uint64_t i = 0; i < old.max; i++)
-		if (old.slots[i])
-			set_insert(set, old.slots[i] - 1);
-	free(old.slots);
-	return 0;
-}
-
-/* Takes the slot out and moves those behind it that would be lost. */
-static void set_remove(struct qcow2_set *set, uint64_t cluster)
-{
-	uint64_t mask = set->max - 1, i, j;
-
-	if (!set_has(set, cluster))
-		return;
-	for (i = slot_of(cluster, set->max); set->slots[i] != cluster + 1;)
-		i = (i + 1) & mask;
-	set->slots[i] = 0;
-	set->nr--;
-	for (j = (i + 1) & mask; set->slots[j]; j = (j + 1) & mask) {
-		uint64_t other = set->slots[j] - 1;
-
-		set->slots[j] = 0;
-		set->nr--;
-		set_insert(set, other);
-	}
-}
-
-int qcow2_note_meta(struct qcow2 *s, uint64_t off, uint64_t len)
-{
-	for (uint64_t c = cluster_of(s, off); offset_of(s, c) < off + len;
-	     c++) {
-		if (s->meta.nr * 2 >= s->meta.max && set_grow(&s->meta))
-			return -ENOMEM;
-		set_insert(&s->meta, c);
-	}
-	return 0;
-}
-
-void qcow2_forget_meta(struct qcow2 *s, uint64_t off, uint64_t len)
-{
-	for (uint64_t c = cluster_of(s, off); offset_of(s, c) < off + len; c++)
-		set_remove(&s->meta, c);
-}
-
-int qcow2_check_overlap(struct qcow2 *s, uint64_t off, uint64_t len)
-{
-	for (uint64_t c = cluster_of(s, off); offset_of(s, c) < off + len; c++)
-		if (set_has(&s->meta, c))
-			return qcow2_mark_corrupt(
-				s, "a write would hit the metadata at 0x%llx",
-				(unsigned long long)offset_of(s, c));
-	return 0;
-}
-
 /* ---- reading and changing refcounts ---- */
 
 /* The slice of the refcount block that counts cluster, and the index in it;
@@ -230,8 +127,8 @@ static void forget_cluster(struct qcow2 *s, uint64_t cluster)
 {
 	if (cluster < s->free_hint)
 		s->free_hint = cluster;
-	if (set_has(&s->meta, cluster)) {
-		set_remove(&s->meta, cluster);
+	if (qcow2_is_meta(s, cluster)) {
+		qcow2_forget_meta(s, offset_of(s, cluster), s->cluster_len);
 		qcow2_cache_forget(s->l2_cache, offset_of(s, cluster),
 				   s->cluster_len);
 	}
@@ -699,137 +596,6 @@ int qcow2_alloc_bytes(struct qcow2 *s, unsigned len, uint64_t *off)
 	s->packed_off = *off + len;
 	raise_fresh(s, offset_of(s, cluster_of(s, *off + len - 1) + 1));
 	return 0;
-}
-
-/* ---- freeing ---- */
-
-int qcow2_free_later(struct qcow2 *s, uint64_t off, uint64_t len)
-{
-	struct qcow2_frees *f = &s->frees;
-	struct qcow2_range *last = f->nr ? &f->ranges[f->nr - 1] : NULL;
-
-	len += off & (s->cluster_len - 1);
-	off &= ~(s->cluster_len - 1);
-	len = (len + s->cluster_len - 1) & ~(s->cluster_len - 1);
-	/* Only data clusters in a row merge: packed ones are freed per piece. */
-	if (last && last->off + last->len == off) {
-		last->len += len;
-		return 0;
-	}
-	if (f->nr == f->max) {
-		unsigned max = f->max ? 2 * f->max : 64;
-		void *p = realloc(f->ranges, max * sizeof(*f->ranges));
-
-		if (!p)
-			return -ENOMEM;
-		f->ranges = p;
-		f->max = max;
-	}
-	f->ranges[f->nr++] = (struct qcow2_range){off, len};
-	return f->nr > FREES_MAX ? qcow2_write_meta(s, false) : 0;
-}
-
-/* The list is taken away first: a full cache writes tables meanwhile. */
-static int apply_frees(struct qcow2 *s)
-{
-	struct qcow2_frees f = s->frees;
-	int ret = 0;
-
-	s->frees = (struct qcow2_frees){0};
-	for (unsigned i = 0; i < f.nr && !ret; i++)
-		ret = qcow2_change_refcount(s, f.ranges[i].off, f.ranges[i].len,
-					    -1);
-	free(f.ranges);
-	return ret;
-}
-
-/* ---- writing tables in order ---- */
-
-/* Writes the sectors of a table that are marked. */
-static int write_table(struct qcow2 *s, uint64_t off, const uint64_t *table,
-		       uint64_t nr, uint8_t *dirty)
-{
-	uint64_t disk[SECTOR_LEN / 8];
-	int ret = 0;
-
-	for (uint64_t i = 0; i < nr && !ret; i += SECTOR_LEN / 8) {
-		if (!dirty[i * 8 / SECTOR_LEN])
-			continue;
-		for (unsigned j = 0; j < SECTOR_LEN / 8; j++)
-			disk[j] = i + j < nr ? htobe64(table[i + j]) : 0;
-		ret = blk_write(s->b->file, off + i * 8, disk, sizeof(disk), 0);
-		if (!ret)
-			dirty[i * 8 / SECTOR_LEN] = 0;
-	}
-	return ret;
-}
-
-static int write_refcounts(struct qcow2 *s)
-{
-	int ret;
-
-	if (!qcow2_cache_is_dirty(s->ref_cache) && !s->any_rt_dirty)
-		return 0;
-	s->refs_unsynced = true;
-	ret = qcow2_cache_write(s->ref_cache);
-	if (ret || !s->any_rt_dirty)
-		return ret;
-	ret = blk_flush(s->b->file);
-	if (!ret)
-		ret = write_table(s, s->h.rt_off, s->rt, s->nr_rt, s->rt_dirty);
-	if (!ret)
-		s->any_rt_dirty = false;
-	return ret;
-}
-
-static int write_mappings(struct qcow2 *s)
-{
-	bool barrier = s->barrier;
-	int ret = 0;
-
-	if (!qcow2_cache_is_dirty(s->l2_cache) && !s->any_l1_dirty)
-		return 0;
-	/* What is filled from here on these syncs don't cover. */
-	s->barrier = false;
-	if (barrier && s->b->data_file)
-		ret = blk_flush(s->b->data_file);
-	if (!ret && (s->refs_unsynced || barrier))
-		ret = blk_flush(s->b->file);
-	if (ret) {
-		s->barrier |= barrier;
-		return ret;
-	}
-	s->refs_unsynced = false;
-	ret = qcow2_cache_write(s->l2_cache);
-	if (ret || !s->any_l1_dirty)
-		return ret;
-	ret = blk_flush(s->b->file);
-	if (!ret)
-		ret = write_table(s, s->h.l1_off, s->l1, s->h.nr_l1,
-				  s->l1_dirty);
-	if (!ret)
-		s->any_l1_dirty = false;
-	return ret;
-}
-
-int qcow2_write_meta(struct qcow2 *s, bool sync)
-{
-	/* The dirty bit stands for the refcounts until the image is closed. */
-	bool lazy = (s->h.incompat & QCOW2_INCOMPAT_DIRTY) && !s->closing;
-	int ret = s->lost ? -EIO : qcow2_ensure_header(s);
-
-	if (!ret && (!lazy || !qcow2_cache_is_dirty(s->l2_cache)))
-		ret = write_refcounts(s);
-	if (!ret)
-		ret = write_mappings(s);
-	if (!ret && s->frees.nr) {
-		ret = blk_flush(s->b->file);
-		if (!ret)
-			ret = apply_frees(s);
-	}
-	if (!ret && sync)
-		ret = blk_flush(s->b->file);
-	return ret;
 }
 
 /* ---- open ---- */
