@@ -64,6 +64,29 @@ static inline void fuzz_settle(struct fake_pc *pc)
 	}
 }
 
+/* Held up, requests of the machine's drive stay in the device's hands. */
+static inline void fuzz_hold(struct fake_pc *pc)
+{
+	if (pc_gate.gate >= 0)
+		return;
+	/* What is on its way looks at the gate. */
+	world_stop(pc->m.world, NULL);
+	pc_quiesce(pc);
+	pc_gate_shut(&pc_gate.gate);
+	world_resume(pc->m.world);
+}
+
+static inline void fuzz_let_go(struct fake_pc *pc)
+{
+	if (pc_gate.gate < 0)
+		return;
+	pc_gate_pass(pc_gate.gate, 1u << 20);
+	world_stop(pc->m.world, NULL);
+	pc_quiesce(pc);
+	pc_gate_open(&pc_gate.gate);
+	world_resume(pc->m.world);
+}
+
 /* The device's state is taken and put back, as it is or with one of its first
  * `most` bytes changed; a device that can't take it is reset. */
 static inline void fuzz_move(struct fuzz_input *in, struct fake_pc *pc,

@@ -16,8 +16,6 @@ struct fuzz {
 	struct drive *cd;
 	struct loop_work change;
 	char iso[96];
-	bool is_held; /* the disk's reads and writes wait */
-	int gate;
 };
 
 static struct fuzz *begin(void)
@@ -27,7 +25,6 @@ static struct fuzz *begin(void)
 	struct drive_config cfg = {.readonly = true};
 
 	f->pc = pc_create();
-	f->gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
 	make(&f->g, f->pc, DRIVE_UNSAFE, false);
 	pc_disk_file(f->pc, "cd.iso");
 	snprintf(f->iso, sizeof(f->iso), "%s", f->pc->disk_path);
@@ -49,31 +46,6 @@ static void settle(struct fuzz *f)
 	fuzz_settle(f->pc);
 	while (drive_in_flight(f->cd))
 		usleep(50);
-}
-
-/* Held up, requests stay in the device's hands. */
-static void hold(struct fuzz *f)
-{
-	if (f->is_held)
-		return;
-	settle(f);
-	pc_gate.gate = f->gate;
-	f->is_held = true;
-}
-
-static void let_go(struct fuzz *f)
-{
-	uint64_t n = 1u << 20;
-
-	if (!f->is_held)
-		return;
-	if (write(f->gate, &n, sizeof(n)) != sizeof(n))
-		fail_msg("an eventfd is full");
-	settle(f);
-	pc_gate.gate = -1;
-	close(f->gate);
-	f->gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-	f->is_held = false;
 }
 
 static void change_call(void *arg)
@@ -232,7 +204,7 @@ static void person(struct fuzz *f, struct fuzz_input *in)
 {
 	bool on = fuzz_pick(in, 2);
 
-	let_go(f);
+	fuzz_let_go(f->pc);
 	if (fuzz_pick(in, 2)) {
 		loop_call(f->pc->io, change_call, f);
 		return;
@@ -250,14 +222,14 @@ static void move(struct fuzz *f, struct fuzz_input *in)
 {
 	struct device *devs[] = {f->g.dev, f->g.disk, f->cdrom};
 
-	let_go(f);
+	fuzz_let_go(f->pc);
 	fuzz_move(in, f->pc, devs[fuzz_pick(in, 3)], SIZE_MAX);
 	pc_map_bar(f->pc, f->g.dev, 0, PC_BAR);
 }
 
 static void restart(struct fuzz *f, struct fuzz_input *in)
 {
-	let_go(f);
+	fuzz_let_go(f->pc);
 	settle(f);
 	pc_reset(f->pc);
 	pc_map_bar(f->pc, f->g.dev, 0, PC_BAR);
@@ -282,7 +254,7 @@ static void step(struct fuzz *f, struct fuzz_input *in)
 		restart(f, in);
 		break;
 	case 5:
-		let_go(f);
+		fuzz_let_go(f->pc);
 		settle(f);
 		break;
 	case 6:
@@ -292,7 +264,7 @@ static void step(struct fuzz *f, struct fuzz_input *in)
 		person(f, in);
 		break;
 	case 8:
-		hold(f);
+		fuzz_hold(f->pc);
 		break;
 	case 9:
 		want_event(f, in);

@@ -8,8 +8,6 @@
 
 struct fuzz {
 	struct sd_guest g;
-	bool is_held; /* the drive's reads and writes wait */
-	int gate;
 };
 
 static struct fuzz *begin(void)
@@ -17,39 +15,7 @@ static struct fuzz *begin(void)
 	struct fuzz *f = calloc(1, sizeof(*f));
 
 	sd_make(&f->g, pc_create(), DRIVE_UNSAFE, false);
-	f->gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
 	return f;
-}
-
-/* ---- the host's disk ---- */
-
-static void hold(struct fuzz *f)
-{
-	if (f->is_held)
-		return;
-	/* What is on its way looks at the gate. */
-	world_stop(f->g.pc->m.world, NULL);
-	pc_quiesce(f->g.pc);
-	pc_gate.gate = f->gate;
-	world_resume(f->g.pc->m.world);
-	f->is_held = true;
-}
-
-static void let_go(struct fuzz *f)
-{
-	uint64_t n = 1u << 20;
-
-	if (!f->is_held)
-		return;
-	if (write(f->gate, &n, sizeof(n)) != sizeof(n))
-		fail_msg("an eventfd is full");
-	world_stop(f->g.pc->m.world, NULL);
-	pc_quiesce(f->g.pc);
-	pc_gate.gate = -1;
-	world_resume(f->g.pc->m.world);
-	close(f->gate);
-	f->gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-	f->is_held = false;
 }
 
 /* ---- what a guest does ---- */
@@ -160,7 +126,7 @@ static void move(struct fuzz *f, struct fuzz_input *in)
 	struct fake_pc *pc = f->g.pc;
 	bool is_bad = false;
 
-	let_go(f);
+	fuzz_let_go(f->g.pc);
 	world_stop(pc->m.world, NULL);
 	pc_quiesce(pc);
 	for (unsigned i = 0; i < 2; i++) {
@@ -198,10 +164,10 @@ static void step(struct fuzz *f, struct fuzz_input *in)
 		pc_out(f->g.pc, SD_RESET, fuzz_pick(in, 8), 1);
 		break;
 	case 4:
-		hold(f);
+		fuzz_hold(f->g.pc);
 		break;
 	case 5:
-		let_go(f);
+		fuzz_let_go(f->g.pc);
 		break;
 	case 6:
 		if (!fuzz_pick(in, 8))
@@ -264,7 +230,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	sd_init_card(&f->g);
 	while (in.len)
 		step(f, &in);
-	let_go(f);
+	fuzz_let_go(f->g.pc);
 	works(f, (uint32_t)len);
 	if (len % 2)
 		reset(f);

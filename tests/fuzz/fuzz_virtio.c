@@ -25,8 +25,6 @@ struct fuzz {
 	struct device *dev; /* this round's */
 	struct vg_queue queues[NR_QUEUES];
 	bool packed;
-	bool is_held; /* the drive's reads and writes wait */
-	int gate;
 };
 
 static struct fuzz *begin(void)
@@ -42,7 +40,6 @@ static struct fuzz *begin(void)
 	char name[8];
 
 	f->pc = pc_create();
-	f->gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
 	f->pc->m.nr_vcpus = NR_QUEUES;
 	pc_open_drive(f->pc, DRIVE_UNSAFE, false);
 	for (unsigned i = 0; i < 4; i++) {
@@ -52,33 +49,6 @@ static struct fuzz *begin(void)
 		f->devs[i] = pc_add(f->pc, classes[i], name, &args);
 	}
 	return f;
-}
-
-/* ---- the host's disk ---- */
-
-/* Held up, requests stay in the device's hands. */
-static void hold(struct fuzz *f)
-{
-	if (f->is_held)
-		return;
-	fuzz_settle(f->pc);
-	pc_gate.gate = f->gate;
-	f->is_held = true;
-}
-
-static void let_go(struct fuzz *f)
-{
-	uint64_t n = 1u << 20;
-
-	if (!f->is_held)
-		return;
-	if (write(f->gate, &n, sizeof(n)) != sizeof(n))
-		fail_msg("an eventfd is full");
-	fuzz_settle(f->pc);
-	pc_gate.gate = -1;
-	close(f->gate);
-	f->gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-	f->is_held = false;
 }
 
 /* ---- what a guest does ---- */
@@ -246,7 +216,7 @@ static void flood(struct fuzz *f, struct fuzz_input *in)
 
 static void move(struct fuzz *f, struct fuzz_input *in)
 {
-	let_go(f);
+	fuzz_let_go(f->pc);
 	fuzz_move(in, f->pc, f->dev, SIZE_MAX);
 	pc_map_bar(f->pc, f->dev, 0, PC_BAR);
 }
@@ -282,7 +252,7 @@ static void step(struct fuzz *f, struct fuzz_input *in)
 		vg_status(f->pc, 0); /* in mid-flight */
 		break;
 	case 5:
-		let_go(f);
+		fuzz_let_go(f->pc);
 		fuzz_settle(f->pc);
 		break;
 	case 6:
@@ -297,7 +267,7 @@ static void step(struct fuzz *f, struct fuzz_input *in)
 		open_queue(f, in);
 		break;
 	case 10:
-		hold(f);
+		fuzz_hold(f->pc);
 		break;
 	case 11:
 	case 12:
@@ -351,7 +321,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	open_queue(f, &in);
 	while (in.len)
 		step(f, &in);
-	let_go(f);
+	fuzz_let_go(f->pc);
 	pc_reset(f->pc);
 	pc_map_bar(f->pc, f->dev, 0, PC_BAR);
 	works(f);

@@ -284,6 +284,26 @@ static inline void pc_wait_reg(struct fake_pc *pc, uint64_t gpa, unsigned len,
 	}
 }
 
+/* Polls until so many requests are with the drive. */
+static inline void pc_wait_in_flight(struct fake_pc *pc, unsigned nr)
+{
+	uint64_t end = loop_now_ns() + PC_WAIT_NS;
+
+	while (drive_in_flight(pc->drive) != nr) {
+		if (loop_now_ns() > end)
+			fail_msg("%u requests are with the drive, not %u",
+				 drive_in_flight(pc->drive), nr);
+		usleep(200);
+	}
+}
+
+/* The next number, of 24 bits, for a guest that does anything. */
+static inline uint32_t pc_random(uint32_t *seed)
+{
+	*seed = *seed * 1664525u + 1013904223u;
+	return *seed >> 8;
+}
+
 static inline int pc_setup(void **state)
 {
 	*state = pc_create();

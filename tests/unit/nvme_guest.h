@@ -162,6 +162,14 @@ static inline struct nvme_cmd g_rw(uint8_t opcode, uint64_t lba, unsigned nr)
 	};
 }
 
+static inline unsigned g_do_rw(struct guest *g, unsigned id, uint8_t opcode,
+			       uint64_t lba, unsigned nr)
+{
+	struct nvme_cmd c = g_rw(opcode, lba, nr);
+
+	return g_do(g, id, &c);
+}
+
 static inline unsigned g_admin(struct guest *g, uint8_t opcode, uint32_t nsid,
 			       uint32_t dw10, uint32_t dw11)
 {
@@ -186,16 +194,6 @@ static inline uint32_t g_get_feature(struct guest *g, unsigned id)
 {
 	assert_int_equal(g_admin(g, NVME_GET_FEATURES, 0, id, 0), 0);
 	return g->last.result;
-}
-
-static inline bool g_pin(struct guest *g)
-{
-	bool level;
-
-	pthread_mutex_lock(&g->dev->lock);
-	level = pc_intx(g->pc, g->dev);
-	pthread_mutex_unlock(&g->dev->lock);
-	return level;
 }
 
 /* ---- life ---- */

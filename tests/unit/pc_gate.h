@@ -9,6 +9,7 @@
 #define TESTS_UNIT_PC_GATE_H
 
 #include <errno.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "core/blk/drive.h"
@@ -27,6 +28,26 @@ struct pc_gate {
 	unsigned nr_order;
 };
 static struct pc_gate pc_gate = {.gate = -1};
+
+/* What comes to the gate, pc_gate.gate or pc_gate.sync_gate, waits. */
+static inline void pc_gate_shut(int *gate)
+{
+	*gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	assert_true(*gate >= 0);
+}
+
+/* So many of those that wait, or will, may go on. */
+static inline void pc_gate_pass(int gate, uint64_t nr)
+{
+	assert_int_equal(write(gate, &nr, sizeof(nr)), sizeof(nr));
+}
+
+/* Nobody waits any more. */
+static inline void pc_gate_open(int *gate)
+{
+	close(*gate);
+	*gate = -1;
+}
 
 static inline int pc_wait_call(void *arg)
 {

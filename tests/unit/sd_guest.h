@@ -290,4 +290,29 @@ static inline void sd_make(struct sd_guest *g, struct fake_pc *pc,
 	sd_init_card(g);
 }
 
+/* ---- contents ---- */
+
+static inline uint8_t *sd_data(struct sd_guest *g)
+{
+	return pc_ram(g->pc, SD_DATA);
+}
+
+/* A pattern, another for each seed. */
+static inline void sd_fill(void *to, unsigned len, unsigned seed)
+{
+	uint8_t *at = to;
+
+	for (unsigned i = 0; i < len; i++)
+		at[i] = (uint8_t)(i * 7 + i / 512 + seed);
+}
+
+static inline void sd_check(const void *from, unsigned len, unsigned seed)
+{
+	const uint8_t *at = from;
+
+	for (unsigned i = 0; i < len; i++)
+		if (at[i] != (uint8_t)(i * 7 + i / 512 + seed))
+			fail_msg("byte %u is 0x%02x", i, at[i]);
+}
+
 #endif
