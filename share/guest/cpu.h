@@ -83,6 +83,12 @@ static inline void relax(void)
 	__asm__ volatile("pause" : : : "memory");
 }
 
+/* Keeps the compiler from moving accesses to memory across it. */
+static inline void compiler_barrier(void)
+{
+	__asm__ volatile("" : : : "memory");
+}
+
 static inline void fill64(void *to, uint64_t value, size_t words)
 {
 	__asm__ volatile("rep stosq"

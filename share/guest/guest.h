@@ -115,30 +115,58 @@ void lapic_enable(void); /* before anything else of it is set */
 /* pci.c: configuration space by 0xCF8; addresses are bus << 8 | devfn. */
 struct pci_device {
 	uint16_t bdf, vendor, device;
+	uint16_t class; /* base class << 8 | subclass */
 };
 uint32_t pci_read(uint16_t bdf, unsigned offset, unsigned bytes);
 void pci_write(uint16_t bdf, unsigned offset, unsigned bytes, uint32_t value);
 void pci_init(void); /* scans; places BARs that the firmware left empty */
 const struct pci_device *pci_find(uint16_t vendor, uint16_t device,
 				  unsigned nth);
+const struct pci_device *pci_find_class(uint16_t class, unsigned nth);
 uint64_t pci_bar(uint16_t bdf, unsigned bar); /* mapped address, 0: none */
 unsigned pci_capability(uint16_t bdf, uint8_t id, unsigned after);
-/* Routes the device's MSI-X entry 0 to a vector of CPU 0; false: it can't. */
+/* Routes the device's only message, or its MSI-X entry 0, to a vector of CPU 0;
+ * false: it can't. */
+bool pci_enable_msi(uint16_t bdf, unsigned vector);
 bool pci_enable_msix(uint16_t bdf, unsigned vector);
 
-/* virtio_blk.c: one disk; requests run in slots 0 ... count - 1. */
-enum { DISK_READ = 0, DISK_WRITE = 1, DISK_FLUSH = 4 };
-bool disk_init(unsigned nth);
-unsigned disk_slots(void);
-uint64_t disk_sectors(void);
-bool disk_uses_msix(void);
-bool disk_can_flush(void);
-int disk_write_cache(void); /* 1 on, 0 off, -1 the device does not say */
+/* A driver of disks on one bus; it has one disk at a time, and a file. */
+#define DISK_SLOTS   16	   /* requests at a time, at most */
+#define DISK_WAIT_MS 10000 /* for an answer */
+enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH };
+struct disk_facts {
+	uint64_t sectors; /* of 512 bytes */
+	unsigned slots;	  /* requests at a time, 1 to DISK_SLOTS */
+	bool can_flush;	  /* false: an answered write is stable */
+	bool by_message;  /* answers come by MSI or MSI-X */
+};
+struct disk_driver {
+	const char *name; /* of the bus, as in `bus=` */
+	/* Readies the nth disk of the bus; false: there is none. */
+	bool (*probe)(unsigned nth, struct disk_facts *facts);
+	/* In slot 0 ... slots - 1; buf is a page, len up to PAGE. */
+	void (*submit)(unsigned slot, enum disk_op op, uint64_t sector,
+		       void *buf, uint32_t len);
+	/* A finished slot and its status (0 is good), or -1. */
+	int (*reap)(uint8_t *status);
+	/* Optional.  1 on, 0 off, -1 the device does not say. */
+	int (*write_cache)(void);
+	/* Optional.  Nothing may be in flight. */
+	bool (*set_write_cache)(bool on);
+};
+extern const struct disk_driver virtio_blk_driver, nvme_driver;
+
+/* disk.c: the disk that the options choose; calls as the driver has them. */
+bool disk_init(void);
+const char *disk_bus(void); /* "none" when there is no disk */
+const struct disk_facts *disk_facts(void);
+int disk_write_cache(void);
 bool disk_set_write_cache(bool on);
-void disk_submit(unsigned slot, int type, uint64_t sector, void *buf,
+void disk_submit(unsigned slot, enum disk_op op, uint64_t sector, void *buf,
 		 uint32_t len);
-/* A finished slot and its virtio-blk status (0 is good), or -1. */
 int disk_reap(uint8_t *status);
+/* Until the register's bits of mask are value; false: they never were. */
+bool disk_wait(volatile uint32_t *reg, uint32_t mask, uint32_t value);
 
 /* record.c: numbered records on the disk. */
 void record_init(void);
@@ -146,6 +174,8 @@ void record_find(void); /* scans: `disk found=` */
 void record_work(void); /* called often while writing is on */
 void record_set_writing(bool on);
 bool record_is_writing(void);
+/* When every request was answered; false: one never was, or there's no disk. */
+bool record_set_cache(bool on);
 uint64_t record_written(void);
 uint64_t record_found(void);
 uint64_t record_flushed(void);

@@ -83,7 +83,7 @@ static void toggle_cache(void)
 {
 	int now = disk_write_cache();
 
-	if (now < 0 || !disk_set_write_cache(!now))
+	if (now < 0 || !record_set_cache(!now))
 		print("disk cache=unknown");
 	else
 		print("disk cache=%s", now ? "off" : "on");

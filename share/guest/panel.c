@@ -126,8 +126,9 @@ void panel_beat(void)
 		screen_text(6, 12, verified_ok ? VALUE : ALARM,
 			    "%s, %lu pages   ", verified_ok ? "ok" : "BAD",
 			    verified_pages);
-	screen_text(7, 12, VALUE, "wrote %lu, flushed %lu, found %lu  ",
-		    record_written(), record_flushed(), record_found());
+	screen_text(7, 12, VALUE, "%s: wrote %lu, flushed %lu, found %lu  ",
+		    disk_bus(), record_written(), record_flushed(),
+		    record_found());
 	draw_map();
 }
 

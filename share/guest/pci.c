@@ -30,7 +30,11 @@ enum {
 	STATUS_CAPABILITIES = 0x10,
 	BAR_IO = 0x01,
 	BAR_64 = 0x04,
+	CAPABILITY_MSI = 0x05,
 	CAPABILITY_MSIX = 0x11,
+	MSI_ENABLE = 0x0001,
+	MSI_MANY = 0x0070,
+	MSI_64 = 0x0080,
 	MSIX_ENABLE = 0x8000,
 };
 
@@ -78,6 +82,8 @@ static bool scan_function(uint16_t bdf, unsigned depth)
 		return false;
 	if (nr_devices < DEVICE_MAX) {
 		devices[nr_devices].bdf = bdf;
+		devices[nr_devices].class =
+			(uint16_t)pci_read(bdf, PCI_CLASS, 2);
 		devices[nr_devices].vendor = (uint16_t)id;
 		devices[nr_devices++].device = (uint16_t)(id >> 16);
 	}
@@ -119,6 +125,15 @@ const struct pci_device *pci_find(uint16_t vendor, uint16_t device,
 	for (unsigned i = 0; i < nr_devices; i++) {
 		if (devices[i].vendor == vendor &&
 		    devices[i].device == device && !nth--)
+			return &devices[i];
+	}
+	return NULL;
+}
+
+const struct pci_device *pci_find_class(uint16_t class, unsigned nth)
+{
+	for (unsigned i = 0; i < nr_devices; i++) {
+		if (devices[i].class == class && !nth--)
 			return &devices[i];
 	}
 	return NULL;
@@ -193,6 +208,24 @@ unsigned pci_capability(uint16_t bdf, uint8_t id, unsigned after)
 		at++;
 	}
 	return 0;
+}
+
+bool pci_enable_msi(uint16_t bdf, unsigned vector)
+{
+	unsigned at = pci_capability(bdf, CAPABILITY_MSI, 0), data;
+	uint32_t control;
+
+	if (!at)
+		return false;
+	control = pci_read(bdf, at + 2, 2);
+	data = at + (control & MSI_64 ? 12 : 8);
+	pci_write(bdf, at + 4, 4, 0xfee00000 | lapic_id() << 12);
+	if (control & MSI_64)
+		pci_write(bdf, at + 8, 4, 0);
+	pci_write(bdf, data, 2, vector);
+	control &= ~(uint32_t)MSI_MANY;
+	pci_write(bdf, at + 2, 2, control | MSI_ENABLE);
+	return true;
 }
 
 bool pci_enable_msix(uint16_t bdf, unsigned vector)

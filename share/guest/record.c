@@ -7,6 +7,9 @@
  * stable storage.  record_find() tells what a disk holds: the records that must
  * be there are the last nr_slots of them but for AHEAD, whose slots may
  * have been in the middle of being overwritten.
+ *
+ * Each sector also says up to which record the disk had promised stability when
+ * it was written: so a later run, which remembers nothing, knows what is lost.
  */
 #include "share/guest/guest.h"
 
@@ -15,24 +18,24 @@
 #define FIRST_SECTOR 2048
 #define SECTORS	     8	/* of a record */
 #define WORDS	     64 /* of a sector */
-#define SLOT_MAX     16
 #define RING_MAX     4096
 #define RING_MIN     (2 * AHEAD)
 #define AHEAD	     64
-#define WAIT_MS	     10000
+#define PART	     7 /* of a sector's third word: which of SECTORS it is */
+#define PART_BITS    3
 
 enum slot_use { SLOT_FREE, SLOT_WRITE, SLOT_FLUSH, SLOT_READ };
 
-static uint64_t buffers[SLOT_MAX][SECTORS * WORDS] SCRATCH(4096);
-static enum slot_use uses[SLOT_MAX];
-static uint64_t slot_numbers[SLOT_MAX];
+static uint64_t buffers[DISK_SLOTS][SECTORS * WORDS] SCRATCH(4096);
+static enum slot_use uses[DISK_SLOTS];
+static uint64_t slot_numbers[DISK_SLOTS];
 static uint64_t ring[RING_MAX]; /* what record_find() saw: number or 0 */
 static uint64_t nr_ring, per_second, flush_every;
 static uint64_t issued, written, flushed, found;
 static uint64_t last_ms, credit;
 static unsigned nr_busy;
 static bool present, writing, never_flush, tells;
-static uint64_t nr_torn, told_acked, told_stable;
+static uint64_t nr_torn, nr_acked, stable, promised;
 /* Up to where the next flush, or what stands for it, is not yet due. */
 static uint64_t settled;
 
@@ -41,19 +44,21 @@ static uint64_t sector_fill(uint64_t number, unsigned k)
 	return (number << 3 | k) * MIX;
 }
 
-static uint64_t sector_sum(uint64_t number, unsigned k)
+static uint64_t sector_sum(uint64_t number, uint64_t part, uint64_t fill)
 {
-	return MAGIC + number + k + (WORDS - 4) * sector_fill(number, k);
+	return MAGIC + number + part + (WORDS - 4) * fill;
 }
 
 static void make_record(uint64_t *record, uint64_t number)
 {
 	for (unsigned k = 0; k < SECTORS; k++, record += WORDS) {
+		uint64_t fill = sector_fill(number, k);
+
 		record[0] = MAGIC;
 		record[1] = number;
-		record[2] = k;
-		fill64(record + 3, sector_fill(number, k), WORDS - 4);
-		record[WORDS - 1] = sector_sum(number, k);
+		record[2] = stable << PART_BITS | k;
+		fill64(record + 3, fill, WORDS - 4);
+		record[WORDS - 1] = sector_sum(number, record[2], fill);
 	}
 }
 
@@ -61,24 +66,29 @@ static bool check_sector(const uint64_t *sector, uint64_t number, unsigned k)
 {
 	uint64_t fill = sector_fill(number, k);
 
-	return sector[0] == MAGIC && sector[1] == number && sector[2] == k &&
-	       sector[3] == fill && sector[WORDS / 2] == fill &&
-	       sector[WORDS - 2] == fill &&
-	       sector[WORDS - 1] == sector_sum(number, k);
+	return sector[0] == MAGIC && sector[1] == number &&
+	       (sector[2] & PART) == k && sector[3] == fill &&
+	       sector[WORDS / 2] == fill && sector[WORDS - 2] == fill &&
+	       sector[WORDS - 1] == sector_sum(number, sector[2], fill);
 }
 
-/* The record's number, or 0 when it isn't one, whole; then *some tells whether
- * sectors of one are there. */
-static uint64_t check_record(const uint64_t *record, bool *some)
+/* The number of the record in a place of the ring, or 0 when it isn't one,
+ * whole; what sectors of one are there counts all the same. */
+static uint64_t check_record(const uint64_t *record, uint64_t place)
 {
 	uint64_t number = record[1];
-	bool whole = true;
+	bool whole = true, some = false;
 
-	*some = false;
 	for (unsigned k = 0; k < SECTORS; k++, record += WORDS) {
 		whole = whole && check_sector(record, number, k);
-		*some = *some || check_sector(record, record[1], k);
+		if (!check_sector(record, record[1], k))
+			continue;
+		some = true;
+		if ((record[1] - 1) % nr_ring == place &&
+		    record[2] >> PART_BITS > promised)
+			promised = record[2] >> PART_BITS;
 	}
+	nr_torn += some && !whole;
 	return whole ? number : 0;
 }
 
@@ -89,15 +99,16 @@ static uint64_t record_sector(uint64_t place)
 
 void record_init(void)
 {
+	const struct disk_facts *disk = disk_facts();
 	uint64_t room;
 
-	present = disk_init((unsigned)option_number("disk", 0));
+	present = disk_init();
 	if (!present) {
 		print("disk none");
 		return;
 	}
-	room = disk_sectors() > FIRST_SECTOR
-		       ? (disk_sectors() - FIRST_SECTOR) / SECTORS
+	room = disk->sectors > FIRST_SECTOR
+		       ? (disk->sectors - FIRST_SECTOR) / SECTORS
 		       : 0;
 	nr_ring = option_number("slots", 1024);
 	if (nr_ring > RING_MAX)
@@ -108,14 +119,14 @@ void record_init(void)
 	flush_every = option_number("flush", 16);
 	never_flush = !flush_every;
 	tells = option_has("mode", "power");
-	if (never_flush || flush_every > AHEAD - SLOT_MAX)
+	if (never_flush || flush_every > AHEAD - DISK_SLOTS)
 		flush_every = 16;
-	print("disk sectors=%lu slots=%lu cache=%s flush=%s msix=%u",
-	      disk_sectors(), nr_ring,
+	print("disk sectors=%lu slots=%lu cache=%s flush=%s msix=%u bus=%s",
+	      disk->sectors, nr_ring,
 	      disk_write_cache() < 0   ? "unknown"
 	      : disk_write_cache() > 0 ? "on"
 				       : "off",
-	      disk_can_flush() ? "yes" : "no", disk_uses_msix());
+	      disk->can_flush ? "yes" : "no", disk->by_message, disk_bus());
 	if (nr_ring < RING_MIN) {
 		print("disk too small for records");
 		present = false;
@@ -125,14 +136,14 @@ void record_init(void)
 static void submit(unsigned slot, enum slot_use use, uint64_t number,
 		   uint64_t place)
 {
-	static const int types[] = {[SLOT_WRITE] = DISK_WRITE,
-				    [SLOT_FLUSH] = DISK_FLUSH,
-				    [SLOT_READ] = DISK_READ};
+	static const enum disk_op ops[] = {[SLOT_WRITE] = DISK_WRITE,
+					   [SLOT_FLUSH] = DISK_FLUSH,
+					   [SLOT_READ] = DISK_READ};
 
 	uses[slot] = use;
 	slot_numbers[slot] = number;
 	nr_busy++;
-	disk_submit(slot, types[use],
+	disk_submit(slot, ops[use],
 		    use == SLOT_FLUSH ? 0 : record_sector(place), buffers[slot],
 		    use == SLOT_FLUSH ? 0 : sizeof(buffers[slot]));
 }
@@ -147,38 +158,42 @@ static uint64_t acked(void)
 {
 	uint64_t n = issued;
 
-	for (unsigned i = 0; i < disk_slots(); i++) {
+	for (unsigned i = 0; i < disk_facts()->slots; i++) {
 		if (uses[i] == SLOT_WRITE && slot_numbers[i] <= n)
 			n = slot_numbers[i] - 1;
 	}
 	return n;
 }
 
-/* And up to which the disk has promised to keep it. */
-static void tell(void)
+/* And up to which the disk has promised to keep it: a flush after it was
+ * answered, or the first write since there is no cache, which keeps those
+ * before it too. */
+static void update_stable(void)
 {
-	uint64_t now = acked(), stable = flushed;
+	uint64_t now = acked();
 
-	if (!disk_can_flush() || !disk_write_cache())
-		stable = now;
-	if (now == told_acked && stable == told_stable)
+	if (now == nr_acked && flushed <= stable)
 		return;
-	told_acked = now;
-	told_stable = stable;
-	print("disk acked=%lu stable=%lu", now, stable);
+	nr_acked = now;
+	if (now > stable && now > found &&
+	    (!disk_facts()->can_flush || !disk_write_cache()))
+		stable = now;
+	if (flushed > stable)
+		stable = flushed;
+	if (tells)
+		print("disk acked=%lu stable=%lu", nr_acked, stable);
 }
 
 static void finish(unsigned slot, uint8_t status)
 {
-	bool torn;
-
 	enum slot_use use = uses[slot];
+	uint64_t number = slot_numbers[slot];
 
 	uses[slot] = SLOT_FREE;
 	nr_busy--;
 	if (status) {
 		print("disk error status=%u use=%u number=%lu", status, use,
-		      slot_numbers[slot]);
+		      number);
 		writing = false;
 		return;
 	}
@@ -187,13 +202,11 @@ static void finish(unsigned slot, uint8_t status)
 		written++;
 		break;
 	case SLOT_FLUSH:
-		flushed = slot_numbers[slot];
+		flushed = number;
 		report();
 		break;
 	case SLOT_READ:
-		ring[slot_numbers[slot]] = check_record(buffers[slot], &torn);
-		if (!ring[slot_numbers[slot]])
-			nr_torn += torn;
+		ring[number] = check_record(buffers[slot], number);
 		break;
 	case SLOT_FREE:
 		break;
@@ -206,7 +219,8 @@ static void reap(void)
 	int slot;
 
 	while ((slot = disk_reap(&status)) >= 0) {
-		if ((unsigned)slot < disk_slots() && uses[slot] != SLOT_FREE)
+		if ((unsigned)slot < disk_facts()->slots &&
+		    uses[slot] != SLOT_FREE)
 			finish((unsigned)slot, status);
 		else
 			print("disk error answer for request %u that was not "
@@ -217,7 +231,7 @@ static void reap(void)
 
 static int free_slot(void)
 {
-	for (unsigned i = 0; i < disk_slots(); i++) {
+	for (unsigned i = 0; i < disk_facts()->slots; i++) {
 		if (uses[i] == SLOT_FREE)
 			return (int)i;
 	}
@@ -226,7 +240,7 @@ static int free_slot(void)
 
 static bool read_ring(void)
 {
-	uint64_t next = 0, end = timer_ms() + WAIT_MS;
+	uint64_t next = 0, end = timer_ms() + DISK_WAIT_MS;
 
 	while (next < nr_ring || nr_busy) {
 		int slot = next < nr_ring ? free_slot() : -1;
@@ -239,7 +253,7 @@ static bool read_ring(void)
 		}
 		reap();
 		if (nr_busy != before)
-			end = timer_ms() + WAIT_MS;
+			end = timer_ms() + DISK_WAIT_MS;
 		else if (timer_ms() > end)
 			return false;
 		relax();
@@ -249,7 +263,7 @@ static bool read_ring(void)
 
 void record_find(void)
 {
-	uint64_t highest = 0, first, bad = 0, missing = 0;
+	uint64_t highest = 0, first, bad = 0, missing = 0, lost = 0;
 
 	if (!present)
 		return;
@@ -271,16 +285,20 @@ void record_find(void)
 		if (ring[found % nr_ring] != found + 1)
 			break;
 	}
-	for (uint64_t n = first; n <= highest; n++)
-		missing += ring[(n - 1) % nr_ring] != n;
+	for (uint64_t n = first; n <= highest || n <= promised; n++) {
+		bool there = ring[(n - 1) % nr_ring] == n;
+
+		missing += !there && n <= highest;
+		lost += !there && n <= promised;
+	}
 	print("disk found=%lu highest=%lu first=%lu misplaced=%lu missing=%lu "
-	      "torn=%lu pass=%lu",
+	      "torn=%lu pass=%lu promised=%lu lost=%lu",
 	      found, highest, first, bad, missing, nr_torn,
-	      highest ? (highest - 1) / nr_ring + 1 : 0);
+	      highest ? (highest - 1) / nr_ring + 1 : 0, promised, lost);
 	/* A gap behind `found` is filled, or it would count as a loss for ever;
 	 * that what was read is stable, nobody has promised. */
 	issued = written = settled = found;
-	told_acked = found;
+	nr_acked = found;
 }
 
 static void issue_flush(void)
@@ -288,7 +306,7 @@ static void issue_flush(void)
 	if (nr_busy)
 		return;
 	settled = issued;
-	if (disk_can_flush() && !never_flush) {
+	if (disk_facts()->can_flush && !never_flush) {
 		submit(0, SLOT_FLUSH, issued, 0);
 		return;
 	}
@@ -306,8 +324,7 @@ void record_work(void)
 	if (!present)
 		return;
 	reap();
-	if (tells)
-		tell();
+	update_stable();
 	if (!writing) {
 		if (issued != settled && !nr_busy && issued == written)
 			issue_flush();
@@ -315,8 +332,8 @@ void record_work(void)
 	}
 	credit += (now - last_ms) * per_second;
 	last_ms = now;
-	if (credit > SLOT_MAX * 1000)
-		credit = SLOT_MAX * 1000;
+	if (credit > DISK_SLOTS * 1000)
+		credit = DISK_SLOTS * 1000;
 	while (credit >= 1000) {
 		if (issued - settled >= flush_every) {
 			issue_flush();
@@ -337,6 +354,19 @@ void record_set_writing(bool wanted)
 	writing = wanted && present;
 	last_ms = timer_ms();
 	credit = 0;
+}
+
+bool record_set_cache(bool on)
+{
+	uint64_t end = timer_ms() + DISK_WAIT_MS;
+
+	while (nr_busy) {
+		reap();
+		if (timer_ms() > end)
+			return false;
+		relax();
+	}
+	return present && disk_set_write_cache(on);
 }
 
 bool record_is_writing(void)
