@@ -43,6 +43,14 @@ static inline uint32_t inl(uint16_t port)
 	return value;
 }
 
+static inline void insw(uint16_t port, void *to, size_t words)
+{
+	__asm__ volatile("rep insw"
+			 : "+D"(to), "+c"(words)
+			 : "d"(port)
+			 : "memory");
+}
+
 static inline uint64_t rdtsc(void)
 {
 	uint32_t low, high;

@@ -3,6 +3,7 @@
 
 static const struct disk_driver *const drivers[] = {
 	&virtio_blk_driver,
+	&ahci_driver,
 	&nvme_driver,
 };
 

@@ -123,7 +123,8 @@ void pci_init(void); /* scans; places BARs that the firmware left empty */
 const struct pci_device *pci_find(uint16_t vendor, uint16_t device,
 				  unsigned nth);
 const struct pci_device *pci_find_class(uint16_t class, unsigned nth);
-uint64_t pci_bar(uint16_t bdf, unsigned bar); /* mapped address, 0: none */
+uint64_t pci_bar(uint16_t bdf, unsigned bar);	/* mapped address, 0: none */
+uint16_t pci_ports(uint16_t bdf, unsigned bar); /* the first, 0: none */
 unsigned pci_capability(uint16_t bdf, uint8_t id, unsigned after);
 /* Routes the device's only message, or its MSI-X entry 0, to a vector of CPU 0;
  * false: it can't. */
@@ -154,7 +155,8 @@ struct disk_driver {
 	/* Optional.  Nothing may be in flight. */
 	bool (*set_write_cache)(bool on);
 };
-extern const struct disk_driver virtio_blk_driver, nvme_driver;
+extern const struct disk_driver virtio_blk_driver, ahci_driver, ide_driver;
+extern const struct disk_driver virtio_scsi_driver, nvme_driver, sdhci_driver;
 
 /* disk.c: the disk that the options choose; calls as the driver has them. */
 bool disk_init(void);

@@ -1,7 +1,7 @@
 /*
- * PCI by configuration mechanism 1.  A start without firmware leaves memory
- * BARs empty: pci_bar() then places them in a window that holds neither RAM nor
- * the ECAM area, one after the other.
+ * PCI by configuration mechanism 1.  A start without firmware leaves BARs
+ * empty: pci_bar() then places those of memory in a window that holds neither
+ * RAM nor the ECAM area, one after the other, pci_ports() those of ports.
  */
 #include "share/guest/guest.h"
 
@@ -11,6 +11,8 @@
 #define WINDOW_FROM 0xe0000000ul
 #define WINDOW_TO   0xfec00000ul
 #define ECAM_SIZE   (256 * MIB)
+#define PORTS_FROM  0xc000
+#define PORTS_SIZE  0x100 /* no function has more */
 
 enum {
 	PCI_VENDOR = 0x00,
@@ -24,6 +26,7 @@ enum {
 };
 
 enum {
+	COMMAND_IO = 0x01,
 	COMMAND_MEMORY = 0x02,
 	COMMAND_MASTER = 0x04,
 	COMMAND_NO_INTX = 0x400,
@@ -41,6 +44,7 @@ enum {
 static struct pci_device devices[DEVICE_MAX];
 static unsigned nr_devices;
 static uint64_t window;
+static uint16_t ports = PORTS_FROM;
 
 static void select(uint16_t bdf, unsigned offset)
 {
@@ -192,6 +196,23 @@ uint64_t pci_bar(uint16_t bdf, unsigned bar)
 	pci_write(bdf, PCI_COMMAND, 2,
 		  command | COMMAND_MEMORY | COMMAND_MASTER);
 	return address && memory_map(address, size) ? address : 0;
+}
+
+uint16_t pci_ports(uint16_t bdf, unsigned bar)
+{
+	unsigned offset = PCI_BAR0 + bar * 4;
+	uint32_t value = pci_read(bdf, offset, 4);
+	uint32_t command = pci_read(bdf, PCI_COMMAND, 2);
+
+	if (!(value & BAR_IO))
+		return 0;
+	if (!(value & 0xfffc)) {
+		value = ports;
+		ports += PORTS_SIZE;
+		pci_write(bdf, offset, 4, value);
+	}
+	pci_write(bdf, PCI_COMMAND, 2, command | COMMAND_IO | COMMAND_MASTER);
+	return (uint16_t)(value & 0xfffc);
 }
 
 unsigned pci_capability(uint16_t bdf, uint8_t id, unsigned after)
