@@ -2,9 +2,8 @@
 #include "share/guest/guest.h"
 
 static const struct disk_driver *const drivers[] = {
-	&virtio_blk_driver,
-	&ahci_driver,
-	&nvme_driver,
+	&virtio_blk_driver,  &ahci_driver, &ide_driver,
+	&virtio_scsi_driver, &nvme_driver, &sdhci_driver,
 };
 
 static const struct disk_driver *driver;
