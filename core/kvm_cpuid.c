@@ -22,7 +22,6 @@
 #define LEAFD_EAX_AMX	       ((1u << 17) | (1u << 18))
 #define EXT1_ECX_CMP_LEGACY    (1u << 1)
 #define EXT1_ECX_SVM	       (1u << 2)
-#define EXT1_ECX_TOPOLOGY      (1u << 22)
 
 #define LEAF_BRAND_FIRST 0x80000002u
 #define LEAF_BRAND_LAST	 0x80000004u

@@ -84,8 +84,6 @@ long mem_view_index(const struct mem_view *view, gpa_t gpa);
 int mem_slots_apply_locked(struct mem *mem, const struct mem_view *view);
 /* Turns logging of the block's slots on or off as its clients want. */
 void mem_slots_log_locked(struct mem *mem, const struct ram_block *block);
-/* Moves the engine's bits of one slot to the block's clients. */
-uint64_t mem_slot_harvest_locked(struct mem *mem, const struct mem_slot *s);
 void mem_slots_fini(struct mem *mem);
 
 /* Ors word into the clients' bits of pages [page, page + 64). */

@@ -64,7 +64,8 @@ static int scratch_grow(struct mem *mem, size_t words)
 	return 0;
 }
 
-uint64_t mem_slot_harvest_locked(struct mem *mem, const struct mem_slot *s)
+/* Moves the engine's bits of one slot to the block's clients. */
+static uint64_t slot_harvest_locked(struct mem *mem, const struct mem_slot *s)
 {
 	uint64_t pages = s->len / MEM_PAGE_SIZE, n = 0, w;
 	uint64_t first = s->block_off / MEM_PAGE_SIZE;
@@ -105,7 +106,7 @@ void mem_harvest_block(struct mem *mem, struct ram_block *block)
 		const struct mem_slot *s = &mem->slots[i];
 
 		if (s->logged && (!block || s->block == block))
-			mem_slot_harvest_locked(mem, s);
+			slot_harvest_locked(mem, s);
 	}
 	pthread_mutex_unlock(&mem->lock);
 }
@@ -180,7 +181,7 @@ static bool is_same(const struct mem_slot *a, const struct mem_slot *b)
 
 static void slot_remove(struct mem *mem, struct mem_slot *s)
 {
-	uint64_t carried = s->logged ? mem_slot_harvest_locked(mem, s) : 0;
+	uint64_t carried = s->logged ? slot_harvest_locked(mem, s) : 0;
 	int err = engine_set(mem, s, 0);
 
 	if (err)

@@ -116,6 +116,17 @@ static bool is_forgotten(struct vcpu *v, enum accel_exit why)
 	       v->set->accel->rip(v->engine) == RESET_RIP;
 }
 
+/* Its registers and the bytes at its instruction, as lines of text. */
+static void describe(struct vcpu *v, char *text, size_t len)
+{
+	struct vcpu_state *s = malloc(sizeof(*s));
+
+	text[0] = 0;
+	if (s && !v->set->accel->vcpu_state(v->engine, ACCEL_GET, s, NULL))
+		vcpu_dump(s, bus_mem(v->set->bus), text, len);
+	free(s);
+}
+
 static void crash(struct vcpu *v, enum accel_exit why, const char *text)
 {
 	struct vcpu_set *set = v->set;
@@ -126,8 +137,7 @@ static void crash(struct vcpu *v, enum accel_exit why, const char *text)
 		n = snprintf(whole, CRASH_TEXT, "%s\n%s", text,
 			     is_forgotten(v, why) ? FORGOTTEN : "");
 		if (n > 0 && n < CRASH_TEXT)
-			vcpu_describe(set, v->index, whole + n,
-				      (size_t)(CRASH_TEXT - n));
+			describe(v, whole + n, (size_t)(CRASH_TEXT - n));
 	}
 	world_leave(set->world, &v->member);
 	pthread_mutex_lock(&set->lock);
@@ -422,21 +432,6 @@ int vcpu_state_copy(struct vcpu_set *set, unsigned index, enum accel_dir dir,
 	set_flag(&v->waiting,
 		 state->mp_state.mp_state == KVM_MP_STATE_UNINITIALIZED);
 	return 0;
-}
-
-void vcpu_describe(struct vcpu_set *set, unsigned index, char *text, size_t len)
-{
-	struct vcpu_state *s = malloc(sizeof(*s));
-
-	text[0] = 0;
-	if (!s || index >= set->nr)
-		goto out;
-	if (set->accel->vcpu_state(set->vcpus[index].engine, ACCEL_GET, s,
-				   NULL))
-		goto out;
-	vcpu_dump(s, bus_mem(set->bus), text, len);
-out:
-	free(s);
 }
 
 static enum vcpu_run_state run_state(struct vcpu *v)

@@ -62,10 +62,6 @@ int vcpu_set_reset(struct vcpu_set *set, struct error *e);
 /* Paused: all guest-visible state of one vCPU. */
 int vcpu_state_copy(struct vcpu_set *set, unsigned index, enum accel_dir dir,
 		    struct vcpu_state *state, struct error *e);
-/* [its thread or paused] Registers and the instruction bytes of one vCPU as
- * lines of text. */
-void vcpu_describe(struct vcpu_set *set, unsigned index, char *text,
-		   size_t len);
 void vcpu_status_copy(struct vcpu_set *set, unsigned index,
 		      struct vcpu_status *out);
 

@@ -11,17 +11,6 @@
 #include "core/blk/drive_stats.h"
 #include "core/vm_internal.h"
 
-const char *vm_disk_kind_name(enum vm_disk_kind kind)
-{
-	static const char *const names[VM_DISK_NR_KINDS] = {
-		[VM_DISK_READ] = "read",	 [VM_DISK_WRITE] = "write",
-		[VM_DISK_FLUSH] = "flush",	 [VM_DISK_DISCARD] = "discard",
-		[VM_DISK_ZERO] = "write zeroes",
-	};
-
-	return names[kind];
-}
-
 /* ---- files, page cache, snapshots ---- */
 
 /* How old what is shown of them may be. */

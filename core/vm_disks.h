@@ -24,7 +24,6 @@ enum vm_disk_kind {
 	VM_DISK_ZERO, /* write zeroes */
 	VM_DISK_NR_KINDS
 };
-const char *vm_disk_kind_name(enum vm_disk_kind kind); /* "write zeroes" */
 
 /* Bucket 0: below 1 us; i: from 2^(i-1) us to below 2^i us; the last one all
  * that took longer. */

@@ -34,7 +34,7 @@ const char *cache_event_name(enum cache_event event)
 	return names[event];
 }
 
-const char *cache_fate_name(enum cache_fate fate)
+static const char *fate_name(enum cache_fate fate)
 {
 	static const char *const names[] = {
 		[CACHE_ALL] = "all",
@@ -58,7 +58,7 @@ const char *cache_fate_text(enum cache_fate fate)
 
 static const char *fate_of(const struct cache_mode *m, enum cache_event event)
 {
-	return cache_fate_name(cache_fate(m, m->wce, true, event));
+	return fate_name(cache_fate(m, m->wce, true, event));
 }
 
 static void mode_line(const struct cache_mode *m, char *text)
@@ -68,7 +68,7 @@ static void mode_line(const struct cache_mode *m, char *text)
 
 	char ours[16];
 
-	snprintf(ours, sizeof(ours), "%s%s", cache_fate_name(raw),
+	snprintf(ours, sizeof(ours), "%s%s", fate_name(raw),
 		 raw == other ? "" : "*");
 	snprintf(text, 128, "%-13s %-6s %-6s %-9s %-12s %-9s %s", m->name,
 		 m->direct ? "no" : "yes", m->wce ? "on" : "off",

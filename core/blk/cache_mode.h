@@ -47,7 +47,6 @@ enum cache_fate cache_fate(const struct cache_mode *mode, bool wce, bool is_raw,
 			   enum cache_event event);
 
 const char *cache_event_name(enum cache_event event); /* "power loss" */
-const char *cache_fate_name(enum cache_fate fate);    /* "flushed" */
 /* "every write that completed is there" */
 const char *cache_fate_text(enum cache_fate fate);
 

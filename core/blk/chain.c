@@ -97,7 +97,8 @@ char *blk_chain_name(const char *path, const struct blk *node, struct error *e)
 	return name;
 }
 
-const char *blk_chain_format(const struct blk *node)
+/* The format that is stored with it. */
+static const char *format_of(const struct blk *node)
 {
 	node = blk_skip_filters(node);
 	return node->is_protocol ? "raw" : node->drv->name;
@@ -125,8 +126,7 @@ static int write_name(struct blk *image, struct blk *backing, struct error *e)
 		error_errno(e, -ret, "'%s'", image->name);
 	else
 		ret = f->set_backing(image, name,
-				     backing ? blk_chain_format(backing) : NULL,
-				     e);
+				     backing ? format_of(backing) : NULL, e);
 	if (!ret && (ret = blk_flush(image)))
 		error_errno(e, -ret, "'%s'", image->name);
 	free(name);

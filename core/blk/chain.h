@@ -16,8 +16,6 @@ struct blk *blk_chain_above(struct blk *top, const struct blk *b);
 /* How an image at path names node as its backing file: relative where they
  * have a folder in common.  Malloced; NULL with the reason in e. */
 char *blk_chain_name(const char *path, const struct blk *node, struct error *e);
-/* The format that is stored with it. */
-const char *blk_chain_format(const struct blk *node);
 
 /*
  * Makes backing (NULL: none) the backing of image, in the file and in the

@@ -91,8 +91,6 @@ struct blk_job_config {
 /* The caller owns a reference.  NULL with the reason in e. */
 struct blk_job *blk_job_start(const struct blk_job_config *cfg,
 			      struct error *e);
-/* The disk's job with a reference for the caller, or NULL; on the loop. */
-struct blk_job *blk_job_of(const struct blk *disk);
 /* Another reference; the caller has one. */
 struct blk_job *blk_job_get(struct blk_job *j);
 /* Gives the reference back; a job goes on without. NULL is fine. */

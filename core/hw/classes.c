@@ -45,7 +45,8 @@ static const struct device_class *const classes[] = {
 	&virtio_tablet_class,	/* absolute pointer */
 };
 
-const struct device_class *device_class_at(size_t i)
+/* The i-th class, NULL past the last. */
+static const struct device_class *class_at(size_t i)
 {
 	return i < sizeof(classes) / sizeof(classes[0]) ? classes[i] : NULL;
 }
@@ -54,7 +55,7 @@ const struct device_class *device_class_find(const char *name)
 {
 	const struct device_class *cls;
 
-	for (size_t i = 0; (cls = device_class_at(i)); i++)
+	for (size_t i = 0; (cls = class_at(i)); i++)
 		if (!strcmp(cls->name, name))
 			return cls;
 	return NULL;

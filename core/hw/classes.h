@@ -13,7 +13,5 @@ struct device_class;
 
 /* The class of that name, NULL when this program has none. */
 const struct device_class *device_class_find(const char *name);
-/* The i-th class, NULL past the last. */
-const struct device_class *device_class_at(size_t i);
 
 #endif

@@ -83,7 +83,7 @@ struct run {
 	uint8_t *model;
 	uint64_t len;
 	unsigned running, lane, seed;
-	bool compress, check_only;
+	bool compress;
 	uint64_t cluster_len;
 };
 

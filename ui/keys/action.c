@@ -5,7 +5,8 @@
 
 #include "ui/screen/ui.h"
 
-bool keys_have(const char *keys, const struct key *k)
+/* Whether k is in a blank-separated list of key names (NULL: no). */
+static bool keys_have(const char *keys, const struct key *k)
 {
 	struct key bound;
 	char name[32];

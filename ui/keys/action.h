@@ -67,8 +67,6 @@ const struct action *action_by_key(const struct ui *ui, const struct key *k);
 const char *action_keys(const struct ui *ui, const struct action *a);
 /* By name among screen s's and the global ones, then those of all screens. */
 const struct action *action_by_name(const struct screen *s, const char *name);
-/* Whether k is in a blank-separated list of key names (NULL: no). */
-bool keys_have(const char *keys, const struct key *k);
 /* Action i of those that work on screen s (its own first), NULL past the
  * last. */
 const struct action *action_at(const struct screen *s, int i);

@@ -24,7 +24,8 @@ static const struct {
 	{'.', 0x34},	    {'/', 0x35},
 };
 
-unsigned keyboard_scancode(uint32_t code)
+/* Set 1 make code (bit 8: e0) of a key without modifiers, 0 when none. */
+static unsigned keyboard_scancode(uint32_t code)
 {
 	if (code >= 'a' && code <= 'z')
 		return letters[code - 'a'];

@@ -68,7 +68,5 @@ void serial_view_type(struct serial_view *s, const char *text);
 bool keyboard_press(struct console *c, const struct key *k);
 /* Types UTF-8 text; \n is Enter. */
 void keyboard_type(struct console *c, const char *text);
-/* Set 1 make code (bit 8: e0) of a key without modifiers, 0 when none. */
-unsigned keyboard_scancode(uint32_t code);
 
 #endif

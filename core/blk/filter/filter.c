@@ -61,7 +61,9 @@ int blk_filter_size(const struct blk_options *o, const char *key, uint64_t *out,
 	return 0;
 }
 
-uint64_t blk_filter_inside(const struct blk *b, uint64_t off, uint64_t len)
+/* For filters that think in sectors (align 512) over a child of any length: the
+ * bytes of an aligned request that the child takes. */
+static uint64_t len_inside(const struct blk *b, uint64_t off, uint64_t len)
 {
 	uint64_t end = b->file->len;
 
@@ -73,7 +75,7 @@ uint64_t blk_filter_inside(const struct blk *b, uint64_t off, uint64_t len)
 int blk_filter_readv(struct blk *b, uint64_t off, uint64_t len,
 		     const struct iovec *iov, int nr)
 {
-	uint64_t inside = blk_filter_inside(b, off, len);
+	uint64_t inside = len_inside(b, off, len);
 	int ret = blk_readv(b->file, off, inside, iov, nr);
 
 	if (!ret && inside < len)
@@ -84,7 +86,7 @@ int blk_filter_readv(struct blk *b, uint64_t off, uint64_t len,
 int blk_filter_writev(struct blk *b, uint64_t off, uint64_t len,
 		      const struct iovec *iov, int nr, unsigned flags)
 {
-	uint64_t inside = blk_filter_inside(b, off, len);
+	uint64_t inside = len_inside(b, off, len);
 	struct iovec *part;
 	int ret;
 
@@ -102,13 +104,12 @@ int blk_filter_writev(struct blk *b, uint64_t off, uint64_t len,
 int blk_filter_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
 			    unsigned flags)
 {
-	return blk_write_zeroes(b->file, off, blk_filter_inside(b, off, len),
-				flags);
+	return blk_write_zeroes(b->file, off, len_inside(b, off, len), flags);
 }
 
 int blk_filter_discard(struct blk *b, uint64_t off, uint64_t len)
 {
-	return blk_discard(b->file, off, blk_filter_inside(b, off, len));
+	return blk_discard(b->file, off, len_inside(b, off, len));
 }
 
 int blk_filter_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,

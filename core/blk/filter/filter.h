@@ -53,9 +53,6 @@ int blk_filter_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 int blk_filter_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 			bool allow_shrink, struct error *e);
 
-/* For filters that think in sectors (align 512) over a child of any length: the
- * bytes of an aligned request that the child takes. */
-uint64_t blk_filter_inside(const struct blk *b, uint64_t off, uint64_t len);
 /* Ends what such a filter added to a file of odd length; in close(). */
 void blk_filter_cut_tail(struct blk *b);
 

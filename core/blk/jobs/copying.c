@@ -49,7 +49,8 @@ int job_bits_make(struct blk_job *j, uint64_t len)
 	return ret;
 }
 
-void job_mark(struct blk_job *j, uint64_t off, uint64_t len)
+/* [off, off + len) is to be copied. */
+static void mark(struct blk_job *j, uint64_t off, uint64_t len)
 {
 	uint64_t end = min_u64(off + len, j->len);
 
@@ -80,7 +81,7 @@ int job_mark_wanted(struct blk_job *j, struct blk *top, struct blk *base,
 					   "'%s': what byte %llu is made of",
 					   top->name, (unsigned long long)off);
 		if (wants(j, st, depth))
-			job_mark(j, off, n);
+			mark(j, off, n);
 	}
 	j->first_total = j->todo.count * j->chunk;
 	return 0;
@@ -301,7 +302,7 @@ static void guest_changed(void *arg, uint64_t off, uint64_t len)
 {
 	struct blk_job *j = arg;
 
-	job_mark(j, off, len);
+	mark(j, off, len);
 	job_wake(j);
 	if (len && len <= BEHIND_MAX && is_blocking(j))
 		copy_behind(j, off, len);

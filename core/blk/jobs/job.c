@@ -414,19 +414,6 @@ void blk_job_put(struct blk_job *j)
 		destroy(j);
 }
 
-struct blk_job *blk_job_of(const struct blk *disk)
-{
-	struct blk_disk_job *hook = blk_disk_job(disk);
-	struct blk_job *j = hook ? of_hook(hook) : NULL;
-
-	if (j) {
-		pthread_mutex_lock(&j->lock);
-		j->refs++;
-		pthread_mutex_unlock(&j->lock);
-	}
-	return j;
-}
-
 static struct blk_job *create(const struct blk_job_config *cfg)
 {
 	struct blk_job *j = calloc(1, sizeof(*j));

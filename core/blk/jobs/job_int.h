@@ -102,8 +102,6 @@ int job_rest(struct blk_job *j);
 
 /* Bits for len bytes. */
 int job_bits_make(struct blk_job *j, uint64_t len);
-/* [off, off + len) is to be copied. */
-void job_mark(struct blk_job *j, uint64_t off, uint64_t len);
 /* [co] Marks all of top's chain above base for which wants() says so. */
 int job_mark_wanted(struct blk_job *j, struct blk *top, struct blk *base,
 		    bool (*wants)(struct blk_job *j, int status, int depth),

@@ -233,12 +233,3 @@ char *nbd_address_uri(const struct nbd_address *a)
 	encode(p, name);
 	return uri;
 }
-
-char *nbd_address_text(const struct nbd_address *a)
-{
-	char *text;
-
-	if (a->socket)
-		return strdup(a->socket);
-	return asprintf(&text, "%s:%s", a->host, a->port) < 0 ? NULL : text;
-}

@@ -35,7 +35,5 @@ void nbd_address_fini(struct nbd_address *a);
 
 /* As a URI; malloced, NULL without memory. */
 char *nbd_address_uri(const struct nbd_address *a);
-/* "PATH" or "HOST:PORT", for messages; malloced, NULL without memory. */
-char *nbd_address_text(const struct nbd_address *a);
 
 #endif

@@ -62,8 +62,6 @@ int nbd_conn_recv(struct nbd_conn *c, void *buf, size_t len);
 int nbd_conn_skip(struct nbd_conn *c, uint64_t len);
 /* Changes iov; others wait meanwhile. */
 int nbd_conn_send(struct nbd_conn *c, struct iovec *iov, int nr);
-/* Whatever waits for the socket fails from here on. */
-void nbd_conn_break(struct nbd_conn *c);
 
 /* NULL when there is none of that name. */
 struct nbd_export *nbd_server_find(struct nbd_server *s, const char *name);

@@ -183,19 +183,8 @@ static int send_all(struct nbd_conn *c, struct iovec *iov, int nr)
 	return c->broken ? -ECONNRESET : 0;
 }
 
-int nbd_conn_send(struct nbd_conn *c, struct iovec *iov, int nr)
-{
-	int ret;
-
-	co_lock(&c->sending);
-	ret = send_all(c, iov, nr);
-	co_unlock(&c->sending);
-	if (ret)
-		nbd_conn_break(c);
-	return ret;
-}
-
-void nbd_conn_break(struct nbd_conn *c)
+/* Whatever waits for the socket fails from here on. */
+static void conn_break(struct nbd_conn *c)
 {
 	if (c->broken)
 		return;
@@ -205,6 +194,18 @@ void nbd_conn_break(struct nbd_conn *c)
 		co_wake(c->reader);
 	if (c->writer)
 		co_wake(c->writer);
+}
+
+int nbd_conn_send(struct nbd_conn *c, struct iovec *iov, int nr)
+{
+	int ret;
+
+	co_lock(&c->sending);
+	ret = send_all(c, iov, nr);
+	co_unlock(&c->sending);
+	if (ret)
+		conn_break(c);
+	return ret;
 }
 
 /* ---- connections ---- */
@@ -246,7 +247,7 @@ static void conn_run(void *arg)
 
 static void on_deadline(void *arg)
 {
-	nbd_conn_break(arg);
+	conn_break(arg);
 }
 
 /* Takes the socket in any case. */
@@ -531,7 +532,7 @@ void nbd_server_destroy(struct nbd_server *s)
 		free(l->path);
 	}
 	for (struct nbd_conn *c = s->conns; c; c = c->next)
-		nbd_conn_break(c);
+		conn_break(c);
 	while (s->nr_conns)
 		co_wait(&s->gone, NULL);
 	while (s->exports) {

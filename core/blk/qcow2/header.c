@@ -512,8 +512,9 @@ static void put_fixed(uint8_t *p, const struct qcow2_header *h)
 	p[AT_COMPRESSION] = h->compression;
 }
 
-int qcow2_header_encode(const struct qcow2_header *h, uint8_t *buf, size_t room,
-			struct error *e)
+/* The header as bytes of a cluster that starts at buf; its length or -ENOSPC. */
+static int header_encode(const struct qcow2_header *h, uint8_t *buf,
+			 size_t room, struct error *e)
 {
 	size_t name = h->backing_name ? strlen(h->backing_name) : 0;
 	size_t fixed = h->version >= 3 ? HEADER_LEN : QCOW2_V2_HEADER_LEN;
@@ -549,7 +550,7 @@ int qcow2_header_write(struct blk *file, const struct qcow2_header *h,
 
 	if (!buf)
 		return error_set(e, -ENOMEM, "no memory for the qcow2 header");
-	ret = qcow2_header_encode(h, buf, len, e);
+	ret = header_encode(h, buf, len, e);
 	if (ret > 0) {
 		/* The header is one write; sectors after it stay zeroes. */
 		ret = blk_write(file, 0, buf, ((size_t)ret + 511) & ~511ul, 0);

@@ -82,7 +82,4 @@ void qcow2_header_fini(struct qcow2_header *h);
 /* Writes h over the header of file: one write of the first cluster. */
 int qcow2_header_write(struct blk *file, const struct qcow2_header *h,
 		       struct error *e);
-/* The header as bytes of a cluster that starts at buf; its length or -ENOSPC. */
-int qcow2_header_encode(const struct qcow2_header *h, uint8_t *buf, size_t room,
-			struct error *e);
 #endif

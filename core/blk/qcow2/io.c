@@ -817,7 +817,8 @@ static int qcow2_discard(struct blk *b, uint64_t off, uint64_t len)
 
 /* ---- the driver ---- */
 
-int qcow2_flush(struct blk *b)
+/* Metadata on stable storage; the flush of a node. */
+static int qcow2_flush(struct blk *b)
 {
 	struct qcow2 *s = qcow2_of(b);
 	int ret;

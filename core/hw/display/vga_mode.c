@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#define ATTR_GRAPHICS	   0x01
 #define ATTR_LINE_GRAPHICS 0x04
 #define ATTR_BLINK	   0x08
 #define ATTR_P54_SELECT	   0x80

@@ -50,7 +50,6 @@ enum { /* registers */
 #define MCR_ALL	    0x1f
 #define LSR_READY   0x01
 #define LSR_OVERRUN 0x02
-#define LSR_ERRORS  0x1e
 #define LSR_TX	    0x60 /* holding and shift registers empty */
 #define MSR_LINES   0xf0
 #define MSR_CTS	    0x10

@@ -11,7 +11,8 @@
 
 #define ROM_MAX_LEN (16u << 20)
 
-unsigned pci_bar_offset(unsigned index)
+/* Config bytes that hold BAR index. */
+static unsigned bar_offset(unsigned index)
 {
 	return index == PCI_BAR_ROM ? PCI_ROM : PCI_BAR0 + 4 * index;
 }
@@ -60,7 +61,7 @@ static void bar_declare(struct pci_dev *d, unsigned index,
 		[PCI_BAR_MEM64_PREFETCH] = 0xc,
 	};
 	struct pci_bar *b = &d->bars[index];
-	unsigned off = pci_bar_offset(index);
+	unsigned off = bar_offset(index);
 	uint64_t mask = ~(len - 1);
 
 	b->kind = kind;
@@ -203,7 +204,7 @@ int pci_rom_load(struct pci_dev *d, const char *path, struct error *e)
 static uint64_t bar_decode(const struct pci_dev *d, unsigned index)
 {
 	const struct pci_bar *b = &d->bars[index];
-	const uint8_t *c = d->config + pci_bar_offset(index);
+	const uint8_t *c = d->config + bar_offset(index);
 	uint16_t command = pci_get16(d->config + PCI_COMMAND);
 	uint64_t addr = pci_get32(c), limit = UINT32_MAX;
 

@@ -78,8 +78,6 @@ void pci_host_pin(struct pci_host *host, uint8_t devfn, bool level);
 /* Under the function's lock (or in create): decode the BARs anew. */
 void pci_bars_update(struct pci_dev *d);
 void pci_bars_fini(struct pci_dev *d);
-/* Config bytes that hold BAR index. */
-unsigned pci_bar_offset(unsigned index);
 
 /* Under the function's lock: after its control word changed; after its BAR
  * moved; to power-on; after load. */

@@ -21,7 +21,6 @@
 #define HEADER_CFL   0x1fu
 #define HEADER_ATAPI (1u << 5)
 #define HEADER_WRITE (1u << 6)
-#define HEADER_RESET (1u << 8)
 #define HEADER_CLEAR (1u << 10)
 
 /* Command table: 4.2.3. */

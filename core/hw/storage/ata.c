@@ -59,7 +59,7 @@ void ata_checksum(uint8_t *block)
 
 /* ---- moving data ---- */
 
-enum { MOVE_BEGUN, MOVE_FILLED, MOVE_SUBMITTED, MOVE_NR_STEPS };
+enum { MOVE_BEGUN, MOVE_FILLED, MOVE_SUBMITTED };
 
 static enum ata_result move_end(struct ata_dev *d, struct ata_cmd *c, int res)
 {

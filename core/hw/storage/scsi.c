@@ -133,7 +133,8 @@ void scsi_look(struct scsi_unit *u)
 	u->len = len;
 }
 
-struct scsi_sense scsi_take_attention(struct scsi_unit *u)
+/* Takes the most important thing left to tell; key 0: there is none. */
+static struct scsi_sense take_attention(struct scsi_unit *u)
 {
 	static const struct {
 		uint8_t bit, asc, ascq;
@@ -195,7 +196,7 @@ static enum scsi_result reply_sense(struct scsi_cmd *c,
  * can be asked for. */
 enum scsi_result scsi_request_sense(struct scsi_unit *u, struct scsi_cmd *c)
 {
-	struct scsi_sense s = scsi_take_attention(u);
+	struct scsi_sense s = take_attention(u);
 
 	return reply_sense(c, &s);
 }
@@ -291,7 +292,7 @@ enum scsi_result scsi_start(struct scsi_unit *u, struct scsi_cmd *c)
 	scsi_look(u);
 	if (u->attention && !(row && (row->flags & SCSI_ANY_TIME))) {
 		c->status = SCSI_CHECK_CONDITION;
-		c->sense = scsi_take_attention(u);
+		c->sense = take_attention(u);
 		return SCSI_DONE;
 	}
 	if (!row && !u->is_cdrom)

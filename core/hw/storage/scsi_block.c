@@ -4,11 +4,10 @@
 #include "core/hw/iov.h"
 #include "core/hw/storage/scsi_int.h"
 
-#define FUA	  0x08 /* READ, WRITE */
-#define WS_UNMAP  0x08 /* WRITE SAME */
-#define WS_ANCHOR 0x10
-#define WS_NDOB	  0x01
-#define PROTECT	  0xe0
+#define FUA	 0x08 /* READ, WRITE */
+#define WS_UNMAP 0x08 /* WRITE SAME */
+#define WS_NDOB	 0x01
+#define PROTECT	 0xe0
 
 /* Blocks that a command names: SBC-3, 4.3. */
 struct extent {

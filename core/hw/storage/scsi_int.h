@@ -72,8 +72,6 @@ enum scsi_result scsi_submit_in(struct scsi_cmd *c, uint64_t off, uint64_t len,
 enum scsi_result scsi_submit_flush(struct scsi_cmd *c);
 /* Lets the unit see that its disk was resized. */
 void scsi_look(struct scsi_unit *u);
-/* Takes the most important thing left to tell; key 0: there is none. */
-struct scsi_sense scsi_take_attention(struct scsi_unit *u);
 
 /* Commands, each in the file that its name says. */
 scsi_start_fn scsi_inquiry, scsi_mode_sense, scsi_mode_select;

@@ -33,7 +33,6 @@
 #define PRESENT_WRITABLE (1u << 19)
 #define PRESENT_DAT0	 (1u << 20)
 #define PRESENT_IDLE	 (0xfu << 21) /* DAT1 to DAT3, CMD */
-#define PRESENT_INHIBIT	 (1u << 1)
 
 #define POWER_ON       0x0100u
 #define POWER_VOLTAGE  0x0e00u

@@ -58,7 +58,8 @@ bool virtio_has(const struct virtio_dev *v, uint64_t bit)
 	return (v->driver_features & bit) == bit;
 }
 
-bool virtio_is_live(const struct virtio_dev *v, unsigned index)
+/* Locked: true when queue index may be served now. */
+static bool is_live(const struct virtio_dev *v, unsigned index)
 {
 	return (v->status & VIRTIO_STATUS_DRIVER_OK) && !v->pci.dev.failed &&
 	       !v->resetting && v->queues[index].vq.enabled &&
@@ -70,7 +71,7 @@ int virtio_next(struct virtio_dev *v, unsigned index, uint16_t *head)
 	const char *why = "";
 	int r;
 
-	if (!virtio_is_live(v, index))
+	if (!is_live(v, index))
 		return 0;
 	r = virtqueue_next(&v->queues[index].vq, head, &why);
 	if (r < 0)
@@ -109,7 +110,7 @@ void virtio_push(struct virtio_dev *v, unsigned index, uint16_t head,
 
 bool virtio_want_kicks(struct virtio_dev *v, unsigned index, bool want)
 {
-	return virtio_is_live(v, index) &&
+	return is_live(v, index) &&
 	       virtqueue_want_kicks(&v->queues[index].vq, v->pci.dev.m->mem,
 				    want);
 }
@@ -140,7 +141,7 @@ static void on_kick(void *arg, uint32_t events)
 	if (read(q->kick.fd, &n, sizeof(n)) != sizeof(n))
 		return;
 	pthread_mutex_lock(&v->pci.dev.lock);
-	live = virtio_is_live(v, q->index);
+	live = is_live(v, q->index);
 	pthread_mutex_unlock(&v->pci.dev.lock);
 	if (!live)
 		return;

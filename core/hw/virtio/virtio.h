@@ -102,17 +102,12 @@ extern const struct state_desc virtio_dev_state;
 /* device_class.features of all virtio devices. */
 unsigned virtio_device_features(struct device *dev, struct device_feature *out,
 				unsigned max);
-/* The specification's name of a feature bit of a device type; "F_?" for one
- * that it doesn't know. */
-const char *virtio_feature_name(uint16_t type, unsigned bit);
 /* Locked: fills in a disk's offered and accepted. */
 void virtio_disk_words(struct virtio_dev *v, struct disk_driver *out);
 /* Locked: tells the driver that the device's configuration changed: true when
  * there is one to tell. */
 bool virtio_config_changed(struct virtio_dev *v);
 
-/* Locked: true when queue index may be served now. */
-bool virtio_is_live(const struct virtio_dev *v, unsigned index);
 /* Locked, on the loop: takes the next chain's head, as virtqueue_next; a
  * broken ring fails the device and is 0. */
 int virtio_next(struct virtio_dev *v, unsigned index, uint16_t *head);

@@ -43,7 +43,9 @@ static const struct {
 	{ANY_TYPE, 40, "F_RING_RESET"},
 };
 
-const char *virtio_feature_name(uint16_t type, unsigned bit)
+/* The specification's name of a feature bit of a device type; "F_?" for one
+ * that it doesn't know. */
+static const char *feature_name(uint16_t type, unsigned bit)
 {
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (names[i].bit == bit &&
@@ -64,7 +66,7 @@ unsigned virtio_device_features(struct device *dev, struct device_feature *out,
 
 		if (offered || accepted)
 			out[n++] = (struct device_feature){
-				.name = virtio_feature_name(v->type->id, bit),
+				.name = feature_name(v->type->id, bit),
 				.bit = (uint8_t)bit,
 				.offered = offered,
 				.accepted = accepted,
