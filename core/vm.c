@@ -197,8 +197,9 @@ struct vm *vm_create(const struct vm_config *cfg, struct log *log,
 		return NULL;
 	}
 	log_write(vm->log, LOG_LEVEL_INFO, cfg->name,
-		  "made with %llu MiB and %u CPUs",
-		  (unsigned long long)(cfg->mem >> 20), cfg->cpus);
+		  "made with %llu MiB and %u CPU%s",
+		  (unsigned long long)(cfg->mem >> 20), cfg->cpus,
+		  cfg->cpus == 1 ? "" : "s");
 	return vm;
 }
 

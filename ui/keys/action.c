@@ -74,6 +74,16 @@ const struct action *action_by_name(const struct screen *s, const char *name)
 	return NULL;
 }
 
+bool action_is_here(const struct ui *ui, const struct action *a)
+{
+	const struct screen *s = ui_current(ui);
+	bool own = a >= s->actions && a < s->actions + s->nr_actions;
+
+	if (a->here)
+		return a->here(ui);
+	return !own || !s->needs_vm || ui_vm(ui);
+}
+
 unsigned action_invoke(struct ui *ui, const struct action *a, const char *arg)
 {
 	struct action_prompt prompt = {0};

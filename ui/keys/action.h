@@ -45,6 +45,8 @@ struct action {
 	const char *keys; /* "j Down"; NULL: by name only */
 	const char *help;
 	const char *hint; /* its word on the bottom line, or NULL */
+	/* Whether it has something to do now; NULL: as its screen says. */
+	bool (*here)(const struct ui *ui);
 	/* arg: NULL or the rest of the palette line. */
 	unsigned (*run)(struct ui *ui, const char *arg);
 	/* Destructive actions: the question, naming the thing; false (and a
@@ -70,6 +72,8 @@ const struct action *action_by_name(const struct screen *s, const char *name);
 /* Action i of those that work on screen s (its own first), NULL past the
  * last. */
 const struct action *action_at(const struct screen *s, int i);
+/* Whether a, of those that action_at gives, has something to do now. */
+bool action_is_here(const struct ui *ui, const struct action *a);
 /* Runs it, asking first for an argument that it needs (arg: NULL), and when it
  * is destructive. */
 unsigned action_invoke(struct ui *ui, const struct action *a, const char *arg);

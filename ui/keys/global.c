@@ -208,6 +208,13 @@ static unsigned run_help(struct ui *ui, const char *arg)
 	return EFFECT_DRAW;
 }
 
+static bool has_rows(const struct ui *ui)
+{
+	const struct view *v = &ui->views[ui->current];
+
+	return v->nr_panels && (!ui_current(ui)->needs_vm || ui_vm(ui));
+}
+
 static unsigned run_palette(struct ui *ui, const char *arg)
 {
 	(void)arg;
@@ -223,7 +230,7 @@ static unsigned run_filter(struct ui *ui, const char *arg)
 		snprintf(v->filter, sizeof(v->filter), "%s", arg);
 		return EFFECT_DRAW;
 	}
-	if (!v->nr_panels) {
+	if (!has_rows(ui)) {
 		ui_say(ui, false, "there is nothing to filter here");
 		return EFFECT_FAILED;
 	}
@@ -342,6 +349,7 @@ const struct action global_actions[] = {
 	{.name = "filter",
 	 .keys = "/",
 	 .hint = "filter",
+	 .here = has_rows,
 	 .arg = ARG_TEXT,
 	 .help = "show only rows with a text",
 	 .run = run_filter},

@@ -51,13 +51,16 @@ static void draw_row(struct ui *ui, const struct action *a, int row, int col,
 {
 	struct canvas *c = &ui->canvas;
 	const char *keys = action_keys(ui, a);
+	bool here = action_is_here(ui, a);
 	int name = width > 56 ? 19 : 16, at;
 
 	canvas_text(c, row, col, 13, ROLE_KEY, keys ? keys : "");
 	at = col + 14;
-	canvas_text(c, row, at, name - 1, ROLE_STRONG, a->name);
+	canvas_text(c, row, at, name - 1, here ? ROLE_STRONG : ROLE_DIM,
+		    a->name);
 	at += name;
-	canvas_text(c, row, at, col + width - at, ROLE_TEXT, a->help);
+	canvas_text(c, row, at, col + width - at, here ? ROLE_TEXT : ROLE_DIM,
+		    a->help);
 }
 
 static void draw(struct ui *ui)
@@ -83,7 +86,7 @@ static void draw(struct ui *ui)
 			canvas_tint(c, row, in.col, in.cols, ROLE_SELECT);
 	}
 	if (!match_at(ui, 0))
-		ui_empty(ui, in, "no action is called that");
+		ui_empty(ui, in, "no action of this screen is called that");
 	canvas_text(c, in.row, in.col + 1, 8, ROLE_KEY, "Search:");
 	canvas_text(c, in.row, in.col + 9, in.cols - 10, ROLE_STRONG,
 		    ui->layer.line.text);

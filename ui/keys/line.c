@@ -136,16 +136,19 @@ bool line_key(struct line *line, const struct key *k)
 void line_draw(struct ui *ui, const char *prompt, const struct line *line)
 {
 	struct canvas *c = &ui->canvas;
-	int row = c->rows - 2, col;
+	const char *text = line->text;
+	int row = c->rows - 2, col, at;
 	char before[256];
 
 	canvas_fill(c, (struct rect){row, 0, 1, c->cols}, ROLE_TEXT);
-	col = 1 + canvas_text(c, row, 1, c->cols - 2, ROLE_KEY, prompt);
-	canvas_text(c, row, col, c->cols - col - 1, ROLE_STRONG, line->text);
+	col = 1 + canvas_text(c, row, 1, c->cols * 2 / 3, ROLE_KEY, prompt);
 	memcpy(before, line->text, line->at);
 	before[line->at] = '\0';
+	at = text_width(before);
+	/* What is left of the cursor gives way. */
+	for (; at > c->cols - col - 2; at--)
+		text_next(&text);
+	canvas_text(c, row, col, c->cols - col - 1, ROLE_STRONG, text);
 	c->cursor_row = row;
-	c->cursor_col = col + text_width(before);
-	if (c->cursor_col >= c->cols)
-		c->cursor_col = c->cols - 1;
+	c->cursor_col = col + at;
 }

@@ -19,6 +19,36 @@ static struct machine *target(struct ui *ui, const char *arg)
 	return m;
 }
 
+static bool can_start(const struct ui *ui)
+{
+	const struct machine *m = ui->machine;
+
+	return m && !m->broken.code &&
+	       (machine_is_stopped(m) || machine_is_paused(m));
+}
+
+static bool is_running(const struct ui *ui)
+{
+	return ui->machine && machine_is_running(ui->machine);
+}
+
+static bool can_pause(const struct ui *ui)
+{
+	return is_running(ui) ||
+	       (ui->machine && machine_is_paused(ui->machine));
+}
+
+static bool is_stopped(const struct ui *ui)
+{
+	return ui->machine && machine_is_stopped(ui->machine);
+}
+
+/* Has been started, and was not powered off since. */
+static bool is_on(const struct ui *ui)
+{
+	return ui_vm(ui) && !machine_is_stopped(ui->machine);
+}
+
 static unsigned fail(struct ui *ui, const struct error *e)
 {
 	ui_say(ui, true, "%s", e->msg);
@@ -68,7 +98,7 @@ static unsigned run_pause(struct ui *ui, const char *arg)
 
 	if (!m)
 		return EFFECT_FAILED;
-	if (m->life == MACHINE_LIVE && m->status.state == VM_PAUSED)
+	if (machine_is_paused(m))
 		return post(ui, arg, VM_CMD_RESUME, "going on");
 	if (!machine_is_running(m)) {
 		ui_say(ui, true, "%s is not running", m->id);
@@ -83,7 +113,7 @@ static struct machine *live_target(struct ui *ui, const char *arg)
 {
 	struct machine *m = target(ui, arg);
 
-	if (m && m->life != MACHINE_LIVE) {
+	if (m && (m->life != MACHINE_LIVE || machine_is_stopped(m))) {
 		ui_say(ui, true, "%s is not running", m->id);
 		return NULL;
 	}
@@ -308,18 +338,21 @@ const struct action machine_actions[] = {
 	 .keys = "s",
 	 .hint = "start",
 	 .arg = ARG_MACHINE,
+	 .here = can_start,
 	 .help = "start the machine, or let it go on",
 	 .run = run_start},
 	{.name = "pause",
 	 .keys = "p",
 	 .hint = "pause",
 	 .arg = ARG_MACHINE,
+	 .here = can_pause,
 	 .help = "stop the machine's time, or let it go on",
 	 .run = run_pause},
 	{.name = "power-button",
 	 .keys = "B",
 	 .hint = "button",
 	 .arg = ARG_MACHINE,
+	 .here = is_running,
 	 .help = "ask the guest to shut down",
 	 .run = run_powerdown,
 	 .ask = ask_powerdown},
@@ -327,6 +360,7 @@ const struct action machine_actions[] = {
 	 .keys = "O",
 	 .hint = "off",
 	 .arg = ARG_MACHINE,
+	 .here = is_on,
 	 .help = "pull the plug",
 	 .run = run_poweroff,
 	 .ask = ask_poweroff},
@@ -334,40 +368,48 @@ const struct action machine_actions[] = {
 	 .keys = "R",
 	 .hint = "reset",
 	 .arg = ARG_MACHINE,
+	 .here = is_on,
 	 .help = "press the reset button",
 	 .run = run_reset,
 	 .ask = ask_reset},
 	{.name = "ctrl-alt-del",
 	 .keys = "C",
+	 .here = is_running,
 	 .help = "press Ctrl-Alt-Del in the guest",
 	 .run = run_ctrl_alt_del,
 	 .ask = ask_ctrl_alt_del},
 	{.name = "delete",
 	 .keys = "D",
 	 .arg = ARG_MACHINE,
+	 .here = is_stopped,
 	 .help = "delete the machine's file",
 	 .run = run_delete,
 	 .ask = ask_delete},
 	{.name = "cut-power",
 	 .arg = ARG_TEXT,
+	 .here = is_on,
 	 .help = "HOW [SEED]: none, all, subset or torn stays",
 	 .run = run_cut_power,
 	 .ask = ask_cut_power},
 	{.name = "nmi",
 	 .arg = ARG_MACHINE,
+	 .here = is_running,
 	 .help = "send a non-maskable interrupt",
 	 .run = run_nmi,
 	 .ask = ask_nmi},
 	{.name = "change-medium",
 	 .arg = ARG_TEXT,
+	 .here = is_on,
 	 .help = "DISK FILE: another medium for a drive",
 	 .run = run_medium},
 	{.name = "disk",
 	 .arg = ARG_TEXT,
+	 .here = is_on,
 	 .help = "DISK JOB: commit, stream, mirror PATH ...",
 	 .run = run_disk},
 	{.name = "type",
 	 .arg = ARG_TEXT,
+	 .here = is_running,
 	 .help = "TEXT: type into the guest",
 	 .run = run_type},
 };

@@ -109,7 +109,7 @@ void console_label(const struct ui *ui, char *buf, size_t len)
 	const struct console_view *cv = view_of(ui);
 
 	if (cv->show_serial && cv->serial)
-		snprintf(buf, len, cv->scroll ? "serial, %d back" : "serial",
+		snprintf(buf, len, cv->scroll ? "serial -%d" : "serial",
 			 cv->scroll);
 	else if (cv->picture)
 		picture_label(cv->picture, buf, len);
@@ -354,24 +354,43 @@ static unsigned run_forth(struct ui *ui, const char *arg)
 	return scroll_by(ui, -view_of(ui)->page);
 }
 
+static bool can_type(const struct ui *ui)
+{
+	return ui->machine && machine_is_running(ui->machine);
+}
+
+static bool has_serial(const struct ui *ui)
+{
+	return view_of(ui)->serial;
+}
+
+static bool is_scrolled(const struct ui *ui)
+{
+	return view_of(ui)->scroll;
+}
+
 static const struct action actions[] = {
 	{.name = "keyboard",
 	 .keys = "Enter i",
 	 .hint = "type",
+	 .here = can_type,
 	 .help = "give the keyboard to the guest",
 	 .run = run_keyboard},
 	{.name = "serial",
 	 .keys = "v",
 	 .hint = "screen/serial",
+	 .here = has_serial,
 	 .help = "the guest's screen or its serial line",
 	 .run = run_toggle},
 	{.name = "scroll-back",
 	 .keys = "b",
-	 .hint = "back",
+	 .hint = "older",
 	 .help = "look at what has scrolled away",
 	 .run = run_back},
 	{.name = "scroll-forward",
 	 .keys = "f",
+	 .hint = "newer",
+	 .here = is_scrolled,
 	 .help = "back to the newest line",
 	 .run = run_forth},
 };
@@ -420,6 +439,7 @@ const struct screen screen_console = {
 	.title = "Console",
 	.actions = actions,
 	.nr_actions = sizeof(actions) / sizeof(actions[0]),
+	.needs_vm = true,
 	.create = create,
 	.destroy = destroy,
 	.draw = draw,

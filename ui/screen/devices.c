@@ -598,6 +598,7 @@ const struct screen screen_devices = {
 	.title = "Devices",
 	.actions = actions,
 	.nr_actions = sizeof(actions) / sizeof(actions[0]),
+	.needs_vm = true,
 	.create = create,
 	.destroy = destroy,
 	.draw = draw,

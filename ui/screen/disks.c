@@ -400,6 +400,7 @@ const struct screen screen_disks = {
 	.title = "Disks",
 	.actions = disks_actions,
 	.nr_actions = NR_DISKS_ACTIONS,
+	.needs_vm = true,
 	.create = create,
 	.destroy = destroy,
 	.draw = draw,

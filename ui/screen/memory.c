@@ -457,6 +457,7 @@ const struct screen screen_memory = {
 	.title = "Memory",
 	.actions = actions,
 	.nr_actions = sizeof(actions) / sizeof(actions[0]),
+	.needs_vm = true,
 	.create = create,
 	.destroy = destroy,
 	.draw = draw,

@@ -14,6 +14,8 @@
 #include "core/log.h"
 #include "ui/screen/screens.h"
 
+#define MESSAGE_ROWS 8
+
 static const struct screen *const screens[UI_NR_SCREENS] = {
 	&screen_machines, &screen_console, &screen_devices,
 	&screen_disks,	  &screen_memory,  &screen_log,
@@ -380,10 +382,35 @@ static void draw_hints(struct ui *ui)
 	}
 	end -= draw_standing_hints(ui, end);
 	for (int i = 0; (a = action_at(ui_current(ui), i)) != NULL; i++) {
-		if (!a->hint || !action_keys(ui, a))
+		if (!a->hint || !action_keys(ui, a) || !action_is_here(ui, a))
 			continue;
 		first_key(ui, a, key, sizeof(key));
 		col += draw_hint(ui, col, end, key, a->hint);
+	}
+}
+
+/* All of the message: a long one covers rows above its own. */
+static void draw_whole_message(struct ui *ui)
+{
+	enum role role = ui->message_is_bad ? ROLE_BAD : ROLE_ACCENT;
+	const char *starts[MESSAGE_ROWS], *text = ui->message;
+	struct canvas *c = &ui->canvas;
+	char piece[UI_MESSAGE_LEN];
+	size_t lens[MESSAGE_ROWS];
+	int nr = 0;
+
+	while (*text && nr < MESSAGE_ROWS) {
+		starts[nr] = text;
+		lens[nr] = text_wrap(text, c->cols - 2);
+		text += lens[nr++];
+		text += strspn(text, " \n");
+	}
+	canvas_fill(c, (struct rect){c->rows - 1 - nr, 0, nr, c->cols},
+		    ROLE_TEXT);
+	for (int i = 0; i < nr; i++) {
+		snprintf(piece, sizeof(piece), "%.*s", (int)lens[i], starts[i]);
+		canvas_text(c, c->rows - 1 - nr + i, 1, c->cols - 2, role,
+			    piece);
 	}
 }
 
@@ -394,10 +421,7 @@ static void draw_message(struct ui *ui)
 	int row = c->rows - 2;
 
 	if (ui->message[0]) {
-		canvas_fill(c, (struct rect){row, 0, 1, c->cols}, ROLE_TEXT);
-		canvas_text(c, row, 1, c->cols - 2,
-			    ui->message_is_bad ? ROLE_BAD : ROLE_ACCENT,
-			    ui->message);
+		draw_whole_message(ui);
 	} else if (v->filter[0]) {
 		canvas_printf(c, row, 1, c->cols - 2, ROLE_WARN,
 			      "showing only rows with \"%s\"   Esc shows all",

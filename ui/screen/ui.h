@@ -49,6 +49,7 @@ struct screen {
 	const char *title; /* as the bar shows it */
 	const struct action *actions;
 	int nr_actions;
+	bool needs_vm; /* shows nothing of a machine that was never started */
 	/* Allocates v->data; NULL: none needed. 0 or -ENOMEM. */
 	int (*create)(struct ui *ui, struct view *v);
 	void (*destroy)(struct ui *ui, struct view *v);

@@ -246,6 +246,11 @@ bool machine_is_running(const struct machine *m)
 	return m->life == MACHINE_LIVE && m->status.state == VM_RUNNING;
 }
 
+bool machine_is_paused(const struct machine *m)
+{
+	return m->life == MACHINE_LIVE && m->status.state == VM_PAUSED;
+}
+
 static bool is_active(const struct machine *m)
 {
 	if (m->life == MACHINE_IDLE)

@@ -99,6 +99,8 @@ int fleet_fds(struct fleet *f, int *fds, int max);
 const char *machine_state_text(const struct machine *m);
 /* True when it is off or was never made. */
 bool machine_is_stopped(const struct machine *m);
+/* True when its time stands still until it is let go on. */
+bool machine_is_paused(const struct machine *m);
 /* True when the guest executes instructions. */
 bool machine_is_running(const struct machine *m);
 
