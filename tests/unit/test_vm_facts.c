@@ -58,13 +58,8 @@ static void make(struct fixture *f, const char *cache, bool readonly)
 /* When the files have been looked at. */
 static void wait_for_facts(struct fixture *f, struct vm_disk_facts *out)
 {
-	for (int i = 0; i < 10000; i++) {
-		assert_true(vm_disk_facts_copy(f->vm, 0, out));
-		if (out->looked_age_ns)
-			return;
-		usleep(1000);
-	}
-	fail_msg("nobody looks");
+	VM_TEST_UNTIL(f->vm,
+		      (vm_disk_facts_copy(f->vm, 0, out), out->looked_age_ns));
 }
 
 static void wanted_and_real_modes_agree(void **state)
@@ -250,12 +245,8 @@ static void snapshots_are_listed(void **state)
 	done(f, "snapshot two");
 	done(f, "delete-snapshot one");
 	done(f, "throttle iops-total=1000");
-	for (int i = 0; i < 10000; i++) {
-		vm_disk_facts_copy(f->vm, 0, &facts);
-		if (facts.nr_snapshots == 1 && *facts.throttle)
-			break;
-		usleep(1000);
-	}
+	VM_TEST_UNTIL(f->vm, (vm_disk_facts_copy(f->vm, 0, &facts),
+			      facts.nr_snapshots == 1 && *facts.throttle));
 	assert_true(facts.can_snapshot);
 	assert_int_equal(facts.nr_snapshots, 1);
 	assert_string_equal(facts.snapshots[0].name, "two");

@@ -134,7 +134,8 @@ static void bring_back(struct vm *vm)
 static void flood(const char *kernel, const char *disk, const char *seed)
 {
 	struct console_viewer *viewer;
-	uint64_t end = loop_now_ns() + 4000000000u;
+	uint64_t enough = loop_now_ns() + 4000000000u;
+	uint64_t end = loop_now_ns() + VM_WAIT_NS;
 	struct vm_device_row rows[32];
 	struct vm_config c;
 	struct vm_status s;
@@ -156,17 +157,18 @@ static void flood(const char *kernel, const char *disk, const char *seed)
 	vm = vm_test_create(&c);
 	viewer = console_viewer_create(vm_console(vm), 20);
 	vm_test_do(vm, VM_CMD_RESUME);
-	while (loop_now_ns() < end) {
+	do {
 		usleep(50000);
 		console_key(vm_console(vm), 0x1e, true);
 		console_pointer(vm_console(vm), 100, 100, 1);
 		vm_devices_copy(vm, rows, 32);
-		if (vm_test_state(vm) == VM_RUNNING)
-			continue;
-		ends++;
-		bring_back(vm);
-	}
-	vm_status_copy(vm, &s);
+		vm_status_copy(vm, &s);
+		if (s.state != VM_RUNNING) {
+			ends++;
+			bring_back(vm);
+		}
+	} while (loop_now_ns() < enough ||
+		 (s.exits <= 1000 && loop_now_ns() < end));
 	assert_true(s.exits > 1000);
 	printf("seed %s: %llu exits, %u resets, ended %u times\n", seed,
 	       (unsigned long long)s.exits, s.resets, ends);

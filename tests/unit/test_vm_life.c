@@ -96,13 +96,9 @@ static void commands_move_between_states(void **state)
 	cmd.kind = VM_CMD_RESUME;
 	id = vm_command(vm, &cmd);
 	vm_test_wait_state(vm, VM_RUNNING);
-	/* Its event follows the change of state at once. */
-	for (int i = 0; i < 1000; i++) {
-		n = vm_events(vm, 0, ev, 64);
-		if (ev[n - 1].kind == VM_EVENT_COMMAND_DONE)
-			break;
-		usleep(1000);
-	}
+	/* Its event follows the change of state. */
+	VM_TEST_UNTIL(vm, (n = vm_events(vm, 0, ev, 64)) &&
+				  ev[n - 1].kind == VM_EVENT_COMMAND_DONE);
 	assert_int_equal(ev[n - 1].command, id);
 	assert_int_equal(ev[n - 1].state, VM_RUNNING);
 	for (size_t i = 1; i < n; i++)
@@ -127,7 +123,7 @@ static void snapshots_are_sane(void **state)
 	c.cpus = 2;
 	vm = vm_test_create(&c);
 	vm_test_do(vm, VM_CMD_RESUME);
-	usleep(300000);
+	VM_TEST_UNTIL(vm, (vm_status_copy(vm, &s), s.exits > 0));
 	n = vm_devices_copy(vm, devices, 32);
 	assert_true(n >= 8);
 	assert_int_equal(vm_devices_copy(vm, devices, 3), 3);

@@ -78,10 +78,8 @@ static uint64_t one_cut(struct vm *vm, struct vm_test_serial *s,
 	for (int i = 0; i < 3; i++) {
 		size_t from = s->len;
 
-		do {
-			usleep(5000);
-			vm_test_serial_read(vm, s);
-		} while (!strstr(s->text + from, "disk wrote="));
+		VM_TEST_UNTIL(vm, (vm_test_serial_read(vm, s),
+				   strstr(s->text + from, "disk wrote=")));
 	}
 	if (cut(vm, how, &e))
 		fail_msg("cut %s: %s", how, e.msg);
