@@ -4,6 +4,7 @@
  * All that can be refused is refused before anything is changed.
  */
 #include "core/blk/qcow2/amend.h"
+#include "core/blk/qcow2/l1.h"
 
 #include <errno.h>
 #include <stdlib.h>

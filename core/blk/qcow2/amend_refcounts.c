@@ -11,6 +11,7 @@
 
 #include "core/blk/qcow2/amend.h"
 #include "core/blk/qcow2/check.h"
+#include "core/blk/qcow2/l1.h"
 #include "core/error.h"
 
 struct rebuild {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/blk/qcow2/l1.h"
 #include "core/blk/qcow2/options.h"
 #include "core/error.h"
 
@@ -83,7 +84,7 @@ static int switch_to_empty(struct qcow2 *s, struct error *e)
 	}
 	if (nr)
 		memcpy(old, s->l1, nr * 8);
-	ret = qcow2_replace_l1(s, l1, nr, s->h.disk_len, e);
+	ret = qcow2_replace_l1(s, l1, nr, &s->h, e);
 	if (ret) {
 		free(old);
 		free(l1);

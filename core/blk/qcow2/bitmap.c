@@ -2,6 +2,7 @@
  * What is done to a bitmap by name: add, remove, clear, enable, disable, merge.
  */
 #include "core/blk/qcow2/bitmap.h"
+#include "core/blk/qcow2/l1.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -12,6 +12,7 @@
 
 #include "core/blk/copy.h"
 #include "core/blk/ctx.h"
+#include "core/blk/qcow2/l1.h"
 #include "core/error.h"
 #include "core/log.h"
 

@@ -5,6 +5,7 @@
  * and together are no longer than it, so that reading them all is cheap.
  */
 #include "core/blk/qcow2/bitmap.h"
+#include "core/blk/qcow2/l1.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/blk/qcow2/bitmap.h"
+#include "core/blk/qcow2/l1.h"
 #include "core/error.h"
 
 /* 512 MiB of counts: an image file of 8 TiB with the usual clusters. */

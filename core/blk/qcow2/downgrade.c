@@ -8,6 +8,7 @@
 
 #include "core/blk/qcow2/amend.h"
 #include "core/blk/qcow2/bitmap.h"
+#include "core/blk/qcow2/l1.h"
 #include "core/error.h"
 
 #define CAN_GO (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_COMPRESSION)

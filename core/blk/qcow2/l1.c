@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/l1.h"
+#include "core/blk/qcow2/shadow.h"
 #include "core/error.h"
 
 int qcow2_read_table(struct qcow2 *s, uint64_t off, uint64_t nr, uint64_t **out)
@@ -84,6 +85,14 @@ static int change_one(struct qcow2 *s, struct qcow2_slice *slice, unsigned i,
 	return change_entry(s, qcow2_entry(s, slice, i), delta);
 }
 
+static int check_aligned(struct qcow2 *s, uint64_t l2)
+{
+	if (!(l2 & (s->cluster_len - 1)))
+		return 0;
+	return qcow2_mark_corrupt(s, "L2 table offset 0x%llx is not aligned",
+				  (unsigned long long)l2);
+}
+
 int qcow2_change_l1(struct qcow2 *s, const uint64_t *l1, uint64_t nr, int delta)
 {
 	int ret = 0;
@@ -93,10 +102,9 @@ int qcow2_change_l1(struct qcow2 *s, const uint64_t *l1, uint64_t nr, int delta)
 
 		if (!l2)
 			continue;
-		if (l2 & (s->cluster_len - 1))
-			return qcow2_mark_corrupt(
-				s, "L2 table offset 0x%llx is not aligned",
-				(unsigned long long)l2);
+		ret = check_aligned(s, l2);
+		if (ret)
+			return ret;
 		ret = walk_l2(s, l2, change_one, delta);
 		if (!ret && delta > 0)
 			ret = qcow2_change_refcount(s, l2, s->cluster_len, 1);
@@ -108,13 +116,15 @@ int qcow2_change_l1(struct qcow2 *s, const uint64_t *l1, uint64_t nr, int delta)
 
 /* ---- the COPIED bits ---- */
 
+enum copied_what { SET_RIGHT, FIND_WRONG };
+
+/* FIND_WRONG: 1 for a bit that is wrong. */
 static int refresh_entry(struct qcow2 *s, struct qcow2_slice *slice, unsigned i,
-			 int arg)
+			 int what)
 {
 	uint64_t entry = qcow2_entry(s, slice, i), new, refs;
 	int ret;
 
-	(void)arg;
 	if (entry & QCOW2_COMPRESSED || s->b->data_file ||
 	    !(entry & QCOW2_OFFSET_MASK))
 		return 0;
@@ -123,8 +133,11 @@ static int refresh_entry(struct qcow2 *s, struct qcow2_slice *slice, unsigned i,
 	if (ret)
 		return ret;
 	new = refs == 1 ? entry | QCOW2_COPIED : entry & ~QCOW2_COPIED;
-	if (new != entry)
-		qcow2_set_entry(s, slice, i, new, qcow2_bitmap(s, slice, i));
+	if (new == entry)
+		return 0;
+	if (what == FIND_WRONG)
+		return 1;
+	qcow2_set_entry(s, slice, i, new, qcow2_bitmap(s, slice, i));
 	return 0;
 }
 
@@ -137,7 +150,7 @@ int qcow2_refresh_copied(struct qcow2 *s)
 
 		if (!l2)
 			continue;
-		ret = walk_l2(s, l2, refresh_entry, 0);
+		ret = walk_l2(s, l2, refresh_entry, SET_RIGHT);
 		if (!ret)
 			ret = qcow2_get_refcount(s, l2 >> s->h.cluster_bits,
 						 &refs);
@@ -152,16 +165,58 @@ int qcow2_refresh_copied(struct qcow2 *s)
 	return ret;
 }
 
+int qcow2_copy_wrong_l2(struct qcow2 *s, uint64_t *l1, uint64_t nr)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < nr && ret >= 0; i++) {
+		uint64_t l2 = l1[i] & QCOW2_OFFSET_MASK;
+
+		if (!l2)
+			continue;
+		ret = check_aligned(s, l2);
+		if (!ret)
+			ret = walk_l2(s, l2, refresh_entry, FIND_WRONG);
+		if (ret != 1)
+			continue;
+		ret = qcow2_make_l2(s, l2, &l2);
+		if (!ret)
+			ret = walk_l2(s, l2, refresh_entry, SET_RIGHT);
+		l1[i] = l2;
+	}
+	return ret;
+}
+
+int qcow2_set_l1_copied(struct qcow2 *s, uint64_t *l1, uint64_t nr)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < nr && !ret; i++) {
+		uint64_t refs = 0;
+
+		l1[i] &= QCOW2_OFFSET_MASK;
+		if (!l1[i])
+			continue;
+		ret = qcow2_get_refcount(s, l1[i] >> s->h.cluster_bits, &refs);
+		if (refs == 1)
+			l1[i] |= QCOW2_COPIED;
+	}
+	return ret;
+}
+
 /* ---- another active table ---- */
 
 int qcow2_write_header(struct qcow2 *s, const struct qcow2_header *h,
 		       struct error *e)
 {
+	struct qcow2_header new = *h;
 	int ret = qcow2_write_meta(s, true);
 
 	if (ret)
 		return error_errno(e, -ret, "Could not write '%s'", s->b->name);
-	ret = qcow2_header_write(s->b->file, h, e);
+	if (s->shadow)
+		new.rt_off = s->shadow->rt_off;
+	ret = qcow2_header_write(s->b->file, &new, e);
 	if (!ret) {
 		ret = blk_flush(s->b->file);
 		if (ret)
@@ -171,16 +226,15 @@ int qcow2_write_header(struct qcow2 *s, const struct qcow2_header *h,
 	if (ret)
 		s->header_unsure = true;
 	else
-		s->h = *h;
+		s->h = new;
 	return ret;
 }
 
 int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
-		     uint64_t disk_len, struct error *e)
+		     const struct qcow2_header *with, struct error *e)
 {
 	uint64_t old_off = s->h.l1_off, old_nr = s->h.nr_l1, off;
-	uint64_t old_len = s->h.disk_len;
-	struct qcow2_header h = s->h;
+	struct qcow2_header h = *with;
 	uint8_t *dirty = calloc(nr * 8 / 512 + 1, 1);
 	int ret = dirty ? qcow2_alloc_meta(s, nr ? nr * 8 : 8, &off) : -ENOMEM;
 
@@ -192,26 +246,20 @@ int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 	}
 	h.l1_off = off;
 	h.nr_l1 = nr;
-	h.disk_len = disk_len;
 	/* Growing the refcount table wrote the header meanwhile. */
 	h.rt_off = s->h.rt_off;
 	h.rt_clusters = s->h.rt_clusters;
 	ret = qcow2_write_header(s, &h, e);
 	if (ret) {
-		/* The table in memory is the old one still. */
-		s->h.l1_off = old_off;
-		s->h.nr_l1 = old_nr;
-		s->h.disk_len = old_len;
 		free(dirty);
 		return ret;
 	}
-	if (l1 != s->l1)
-		free(s->l1);
+	free(s->l1);
 	free(s->l1_dirty);
 	s->l1 = l1;
 	s->l1_dirty = dirty;
 	s->any_l1_dirty = false;
-	s->b->len = disk_len;
+	s->b->len = h.disk_len;
 	qcow2_forget_meta(s, old_off, old_nr * 8);
 	/* The switch is done: without memory for this it only leaks. */
 	qcow2_free_later(s, old_off, old_nr ? old_nr * 8 : 8);

@@ -221,8 +221,7 @@ int qcow2_lookup(struct qcow2 *s, uint64_t off, uint64_t len,
 
 /* ---- changes ---- */
 
-/* A table of our own at *off: zeroed, or a copy of the one at old. */
-static int make_table(struct qcow2 *s, uint64_t old, uint64_t *off)
+int qcow2_make_l2(struct qcow2 *s, uint64_t old, uint64_t *off)
 {
 	unsigned len = qcow2_slice_len(s->l2_cache);
 	int ret = qcow2_alloc_meta(s, s->cluster_len, off);
@@ -258,7 +257,7 @@ int qcow2_l2_for_write(struct qcow2 *s, uint64_t off,
 		old = s->l1[i] & QCOW2_OFFSET_MASK;
 		if (old & (s->cluster_len - 1))
 			return find_slice(s, off, &at);
-		ret = make_table(s, old, &new);
+		ret = qcow2_make_l2(s, old, &new);
 		if (ret)
 			return ret;
 		s->l1[i] = new | QCOW2_COPIED;

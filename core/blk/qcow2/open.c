@@ -7,6 +7,7 @@
 
 #include "core/blk/qcow2/bitmap.h"
 #include "core/blk/qcow2/check.h"
+#include "core/blk/qcow2/l1.h"
 #include "core/blk/qcow2/snapshot.h"
 #include "core/error.h"
 

@@ -14,7 +14,11 @@
  *   I3  an L2 table is written before the L1 entry that reaches it;
  *   I4  data in new clusters is written before the L2 entry that reaches it,
  *       so that a disk never shows what the host's cluster held before;
- *   I5  a freed cluster is used again only after I1 let its refcount drop.
+ *   I5  a freed cluster is used again only after I1 let its refcount drop;
+ *   I6  an entry of the active tables is COPIED if and only if the refcount of
+ *       what it names is 1: who turns bits over (snapshot.c) does it, and
+ *       counts, by one write of the header (shadow.h).  Elsewhere a cluster
+ *       that the disk shows never goes from one reference to two or back.
  * A crash leaves leaked clusters at worst.  With lazy refcounts I1 and I2 are
  * replaced by the dirty bit, which is set before the first allocation.
  * qcow2_write_meta() is the one function that writes cached tables, in the
@@ -73,6 +77,7 @@ struct qcow2 {
 	 * h is written again before anything else is. */
 	bool header_unsure;
 	struct qcow2_cache *l2_cache, *ref_cache;
+	struct qcow2_shadow *shadow; /* NULL, or see shadow.h */
 	struct co_mutex lock;
 	struct qcow2_snapshot {
 		uint64_t l1_off;
@@ -173,6 +178,9 @@ int qcow2_change_refcount(struct qcow2 *s, uint64_t off, uint64_t len,
 			  int delta);
 /* [lock] Repairs a count; -EINVAL when there is no block for it. */
 int qcow2_set_refcount(struct qcow2 *s, uint64_t cluster, uint64_t v);
+/* [lock] The table has an entry for cluster c's block afterwards; c may have
+ * been taken. */
+int qcow2_reach(struct qcow2 *s, uint64_t c);
 /* [lock] Allocates up to *nr contiguous clusters with refcount 1, at least
  * one; *off in host bytes.  at: 0, or where they must begin: then *nr may come
  * back 0. */
@@ -233,6 +241,8 @@ int qcow2_lookup(struct qcow2 *s, uint64_t off, uint64_t len,
  * makes the table, or a copy when a snapshot shares it. */
 int qcow2_l2_for_write(struct qcow2 *s, uint64_t off,
 		       struct qcow2_slice **slice, unsigned *index);
+/* [lock] A new L2 table at *off: zeroed, or (old not 0) a copy of that one. */
+int qcow2_make_l2(struct qcow2 *s, uint64_t old, uint64_t *off);
 /* Entries in a slice, in host order. */
 uint64_t qcow2_entry(struct qcow2 *s, struct qcow2_slice *slice, unsigned i);
 uint64_t qcow2_bitmap(struct qcow2 *s, struct qcow2_slice *slice, unsigned i);
@@ -266,29 +276,6 @@ int qcow2_zero_range(struct blk *b, uint64_t off, uint64_t len, unsigned flags);
 /* Where a compressed entry's data lies. */
 void qcow2_packed_place(const struct qcow2 *s, uint64_t entry, uint64_t *host,
 			uint64_t *len);
-
-/* ---- l1.c ---- */
-
-/* nr entries in host order, malloced. */
-int qcow2_read_table(struct qcow2 *s, uint64_t off, uint64_t nr,
-		     uint64_t **out);
-int qcow2_write_table(struct qcow2 *s, uint64_t off, const uint64_t *table,
-		      uint64_t nr);
-/* [lock] One reference more or less to everything that an L1 table reaches.
- * References that go are freed later, once the tables are on disk. */
-int qcow2_change_l1(struct qcow2 *s, const uint64_t *l1, uint64_t nr,
-		    int delta);
-/* [lock] Makes the COPIED bits of the active tables agree with refcounts. */
-int qcow2_refresh_copied(struct qcow2 *s);
-/* [lock] Writes all tables, then h, and makes h the image's header. */
-int qcow2_write_header(struct qcow2 *s, const struct qcow2_header *h,
-		       struct error *e);
-/* [lock] Switches to another active L1 table (taken over unless it fails) and
- * disk length by one write of the header. */
-int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
-		     uint64_t disk_len, struct error *e);
-/* Entries that a disk of len bytes needs. */
-uint64_t qcow2_l1_for(const struct qcow2 *s, uint64_t len);
 
 /* ---- resize.c ---- */
 

@@ -234,7 +234,14 @@ static int make_block(struct qcow2 *s, uint64_t i, uint64_t cluster)
 	raise_fresh(s, off + s->cluster_len);
 	s->rt[i] = off;
 	mark_rt(s, i);
-	return change_one(s, cluster, 1);
+	ret = change_one(s, cluster, 1);
+	/* The block that counts it could not be read: it is not there. */
+	if (ret) {
+		s->rt[i] = 0;
+		qcow2_cache_forget(s->ref_cache, off, s->cluster_len);
+		qcow2_forget_meta(s, off, s->cluster_len);
+	}
+	return ret;
 }
 
 /* What a longer table and the blocks that count it and themselves take. */
@@ -323,6 +330,9 @@ static int grow_table(struct qcow2 *s)
 
 	if (s->lost)
 		return -EIO;
+	/* The header must not change yet; shadow.c made room. */
+	if (s->shadow)
+		return -EFBIG;
 	plan_growth(s, &g);
 	if (g.nr_rt * 8 > QCOW2_MAX_RT_LEN)
 		return -EFBIG;
@@ -408,8 +418,7 @@ static int next_free(struct qcow2 *s, uint64_t *c)
 	return 0;
 }
 
-/* The table has an entry for cluster c's block; c may have been taken. */
-static int want_entry(struct qcow2 *s, uint64_t c)
+int qcow2_reach(struct qcow2 *s, uint64_t c)
 {
 	int ret = 0;
 
@@ -421,7 +430,7 @@ static int want_entry(struct qcow2 *s, uint64_t c)
 /* The block for cluster c exists afterwards; c itself may have been taken. */
 static int want_block(struct qcow2 *s, uint64_t c)
 {
-	int ret = want_entry(s, c);
+	int ret = qcow2_reach(s, c);
 
 	if (ret || s->rt[c >> s->refblock_bits])
 		return ret;
@@ -456,7 +465,7 @@ static int extend_run(struct qcow2 *s, uint64_t start, uint64_t min,
 
 	while (*n < want && more && !ret) {
 		if (*n < min)
-			ret = want_entry(s, start + *n);
+			ret = qcow2_reach(s, start + *n);
 		else
 			ret = want_block(s, start + *n);
 		if (!ret)

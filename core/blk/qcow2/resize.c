@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/blk/qcow2/bitmap.h"
+#include "core/blk/qcow2/l1.h"
 #include "core/blk/qcow2/options.h"
 #include "core/error.h"
 
@@ -73,16 +74,15 @@ static int grow(struct qcow2 *s, uint64_t len, struct error *e)
 
 	if (nr > QCOW2_MAX_L1_LEN / 8)
 		return error_set(e, -EFBIG, "Failed to grow the L1 table");
-	if (nr <= s->h.nr_l1) {
-		h = s->h;
-		h.disk_len = len;
+	h = s->h;
+	h.disk_len = len;
+	if (nr <= s->h.nr_l1)
 		return qcow2_write_header(s, &h, e);
-	}
 	l1 = calloc(nr, 8);
 	if (!l1)
 		return error_set(e, -ENOMEM, "Failed to grow the L1 table");
 	memcpy(l1, s->l1, s->h.nr_l1 * 8ull);
-	ret = qcow2_replace_l1(s, l1, nr, len, e);
+	ret = qcow2_replace_l1(s, l1, nr, &h, e);
 	if (ret)
 		free(l1);
 	return ret;

@@ -1,6 +1,10 @@
 /*
- * Internal snapshots (section "Snapshots").  Each change writes a new table
- * and then switches to it by one write of the header.
+ * Internal snapshots (section "Snapshots").
+ *
+ * A reference more or less to what the disk shows turns COPIED bits over.  So
+ * that counts and bits agree at every moment (I6), the counts are shadowed and
+ * L2 tables whose bits would be wrong are copied; one write of the header then
+ * switches to the new counts, the new L1 table and the new list.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +12,8 @@
 #include <string.h>
 #include <sys/time.h>
 
-#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/l1.h"
+#include "core/blk/qcow2/shadow.h"
 #include "core/blk/qcow2/snapshot.h"
 #include "core/error.h"
 
@@ -151,15 +156,14 @@ static size_t encode_entry(const struct qcow2_snapshot *sn, uint8_t *p)
 	return (FIXED_LEN + extra + id + name + 7) & ~(size_t)7;
 }
 
-/* [lock] Makes list the image's snapshots; takes it over. */
-static int replace_table(struct qcow2 *s, struct qcow2_snapshot *list,
-			 uint32_t nr, struct error *e)
+#define ENTRY_MAX (FIXED_LEN + EXTRA_LEN + 128 + 256 + 8ull)
+
+/* [lock] Writes list to new clusters, and where they are to h. */
+static int write_list(struct qcow2 *s, const struct qcow2_snapshot *list,
+		      uint32_t nr, struct qcow2_header *h, uint64_t *out)
 {
-	size_t room = nr * (FIXED_LEN + EXTRA_LEN + 128 + 256 + 8ull), len = 0;
-	uint64_t old_off = s->h.snapshots_off, old_len = s->snapshots_len;
-	uint8_t *buf = calloc(1, room ? room : 1);
-	struct qcow2_header h;
-	uint64_t off = 0;
+	uint8_t *buf = calloc(1, nr ? nr * ENTRY_MAX : 1);
+	uint64_t off = 0, len = 0;
 	int ret = buf ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < nr && !ret; i++)
@@ -169,21 +173,44 @@ static int replace_table(struct qcow2 *s, struct qcow2_snapshot *list,
 	if (!ret && len)
 		ret = blk_write(s->b->file, off, buf, len, 0);
 	free(buf);
-	if (ret)
-		return error_errno(e, -ret, "Could not write snapshot table");
-	h = s->h;
-	h.snapshots_off = off;
-	h.nr_snapshots = nr;
-	ret = qcow2_write_header(s, &h, e);
-	if (ret)
-		return ret;
+	/* Growing the refcount table wrote the header meanwhile. */
+	*h = s->h;
+	h->snapshots_off = off;
+	h->nr_snapshots = nr;
+	*out = len;
+	return ret;
+}
+
+/* [lock] The header names list: so does memory, and the old one is freed. */
+static void adopt_list(struct qcow2 *s, struct qcow2_snapshot *list,
+		       uint64_t len, uint64_t old_off)
+{
+	uint64_t old_len = s->snapshots_len;
+
 	free(s->snapshots);
 	s->snapshots = list;
 	s->snapshots_len = len;
 	if (!old_len)
-		return 0;
+		return;
 	qcow2_forget_meta(s, old_off, old_len);
-	return qcow2_free_later(s, old_off, old_len);
+	/* Without memory for this it only leaks. */
+	qcow2_free_later(s, old_off, old_len);
+}
+
+/* [lock] Makes list the image's snapshots; takes it over unless it fails. */
+static int replace_list(struct qcow2 *s, struct qcow2_snapshot *list,
+			uint32_t nr, struct error *e)
+{
+	uint64_t old_off = s->h.snapshots_off, len;
+	struct qcow2_header h;
+	int ret = write_list(s, list, nr, &h, &len);
+
+	if (ret)
+		return error_errno(e, -ret, "Could not write snapshot table");
+	ret = qcow2_write_header(s, &h, e);
+	if (!ret)
+		adopt_list(s, list, len, old_off);
+	return ret;
 }
 
 static struct qcow2_snapshot *copy_list(struct qcow2 *s, uint32_t extra)
@@ -206,7 +233,7 @@ int qcow2_snapshots_rewrite(struct qcow2 *s, struct error *e)
 	list = copy_list(s, 0);
 	if (!list)
 		return error_set(e, -ENOMEM, "no memory for snapshots");
-	ret = replace_table(s, list, s->h.nr_snapshots, e);
+	ret = replace_list(s, list, s->h.nr_snapshots, e);
 	if (ret)
 		free(list);
 	return ret;
@@ -224,15 +251,9 @@ static int find(const struct qcow2 *s, const char *id_or_name)
 	return -1;
 }
 
-/* Tables as they are on disk, with nothing waiting to be freed. */
-static int settle(struct qcow2 *s)
+static uint64_t clusters(const struct qcow2 *s, uint64_t len)
 {
-	int ret;
-
-	do
-		ret = qcow2_write_meta(s, true);
-	while (!ret && s->frees.nr);
-	return ret;
+	return (len + s->cluster_len - 1) >> s->h.cluster_bits;
 }
 
 /* ---- create, apply, delete ---- */
@@ -259,10 +280,121 @@ static void fill_new(struct qcow2 *s, const char *name,
 	sn->info.has_icount = true;
 }
 
+/* An L1 table with room for nr entries that begins as from does; malloced. */
+static uint64_t *copy_l1(const uint64_t *from, uint64_t nr_from, uint64_t nr)
+{
+	uint64_t *l1 = calloc(nr ? nr : 1, sizeof(*l1));
+
+	for (uint64_t i = 0; l1 && i < nr_from; i++)
+		l1[i] = from[i] & QCOW2_OFFSET_MASK;
+	return l1;
+}
+
+/* L2 tables that were copied give the reference they had to their copy;
+ * shared: a second one, too. */
+static int move_references(struct qcow2 *s, const uint64_t *from,
+			   const uint64_t *l1, uint64_t nr, bool shared)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < nr && !ret; i++) {
+		uint64_t old = from[i] & QCOW2_OFFSET_MASK;
+
+		if (old == l1[i])
+			continue;
+		ret = qcow2_change_refcount(s, old, s->cluster_len, -1);
+		if (!ret && shared)
+			ret = qcow2_change_refcount(s, l1[i], s->cluster_len,
+						    1);
+	}
+	return ret;
+}
+
+/* The L2 tables that only the old L1 table named. */
+static int free_copied(struct qcow2 *s, const uint64_t *old, uint64_t nr)
+{
+	int ret = 0;
+
+	for (uint64_t i = 0; i < nr && !ret; i++)
+		if (old[i] != (s->l1[i] & QCOW2_OFFSET_MASK))
+			ret = qcow2_free_later(s, old[i], s->cluster_len);
+	return ret;
+}
+
+/* Everything that the disk shows, and its L2 tables, gets a reference more. */
+static int share_tables(struct qcow2 *s, uint64_t *l1, uint64_t nr)
+{
+	int ret = qcow2_change_l1(s, s->l1, nr, 1);
+
+	if (!ret)
+		ret = qcow2_copy_wrong_l2(s, l1, nr);
+	if (!ret)
+		ret = move_references(s, s->l1, l1, nr, true);
+	return ret ? ret : qcow2_set_l1_copied(s, l1, nr);
+}
+
+/* [lock] In the shadow: sn, the last of list, shares what l1 names, and both
+ * appear with the header. */
+static int switch_create(struct qcow2 *s, struct qcow2_snapshot *list,
+			 uint64_t *l1, struct error *e)
+{
+	struct qcow2_snapshot *sn = &list[s->h.nr_snapshots];
+	uint64_t old_off = s->h.snapshots_off, len;
+	struct qcow2_header h;
+	int ret = share_tables(s, l1, sn->nr_l1);
+
+	if (!ret)
+		ret = qcow2_alloc_meta(s, sn->nr_l1 ? sn->nr_l1 * 8ull : 8,
+				       &sn->l1_off);
+	if (!ret)
+		ret = qcow2_write_table(s, sn->l1_off, l1, sn->nr_l1);
+	if (!ret)
+		ret = write_list(s, list, s->h.nr_snapshots + 1, &h, &len);
+	if (ret)
+		return error_errno(e, -ret, "Could not take the snapshot");
+	ret = qcow2_replace_l1(s, l1, sn->nr_l1, &h, e);
+	if (!ret)
+		adopt_list(s, list, len, old_off);
+	return ret;
+}
+
+static int create_from(struct qcow2 *s, struct qcow2_snapshot *list,
+		       struct error *e)
+{
+	uint64_t nr = s->h.nr_l1, room = nr + 3 * clusters(s, nr * 8 + 8);
+	uint64_t *old = copy_l1(s->l1, nr, nr), *l1 = copy_l1(s->l1, nr, nr);
+	int ret = old && l1 ? 0 : -ENOMEM;
+
+	room += clusters(s, (s->h.nr_snapshots + 1) * ENTRY_MAX);
+	if (!ret)
+		ret = qcow2_shadow_begin(s, room);
+	if (ret) {
+		error_errno(e, -ret, "Could not take the snapshot");
+		goto out;
+	}
+	ret = switch_create(s, list, l1, e);
+	if (!ret) {
+		list = NULL;
+		l1 = NULL;
+	}
+	ret = qcow2_shadow_end(s, ret);
+	/* The snapshot is taken, whatever becomes of what is freed. */
+	if (!list && !ret)
+		ret = free_copied(s, old, nr);
+	if (!list && !ret)
+		ret = qcow2_settle(s);
+	if (!list && ret)
+		error_errno(e, -ret, "Could not free the old tables");
+out:
+	free(old);
+	free(l1);
+	free(list);
+	return ret;
+}
+
 static int create(struct qcow2 *s, const char *name, struct error *e)
 {
 	struct qcow2_snapshot *list, *sn;
-	int ret;
 
 	if (s->b->data_file)
 		return error_set(e, -ENOTSUP,
@@ -275,33 +407,58 @@ static int create(struct qcow2 *s, const char *name, struct error *e)
 	list = copy_list(s, 1);
 	if (!list)
 		return error_set(e, -ENOMEM, "no memory for a snapshot");
-	sn = &list[s->h.nr_snapshots];
-	fill_new(s, name, sn);
-	ret = settle(s);
-	if (!ret)
-		ret = qcow2_change_l1(s, s->l1, s->h.nr_l1, 1);
-	if (!ret)
-		ret = settle(s);
-	if (!ret)
-		ret = qcow2_refresh_copied(s);
-	if (!ret)
-		ret = qcow2_alloc_meta(s, s->h.nr_l1 ? s->h.nr_l1 * 8ull : 8,
-				       &sn->l1_off);
-	if (!ret)
-		ret = qcow2_write_table(s, sn->l1_off, s->l1, s->h.nr_l1);
-	if (ret) {
-		/* Narrow refcounts are full: what was counted leaks, but the
-		 * COPIED bits must say so. */
-		qcow2_refresh_copied(s);
-		error_errno(e, -ret, "Could not take the snapshot");
-	} else {
-		ret = replace_table(s, list, s->h.nr_snapshots + 1, e);
-	}
-	if (ret)
-		free(list);
-	return ret;
+	fill_new(s, name, &list[s->h.nr_snapshots]);
+	return create_from(s, list, e);
 }
 
+/* [lock] In the shadow: what gone, which no list names, reached is counted
+ * out; what only the disk shows then is COPIED. */
+static int switch_delete(struct qcow2 *s, const struct qcow2_snapshot *gone,
+			 const uint64_t *gone_l1, uint64_t *l1, struct error *e)
+{
+	uint64_t len = gone->nr_l1 ? gone->nr_l1 * 8ull : 8;
+	int ret = qcow2_change_l1(s, gone_l1, gone->nr_l1, -1);
+
+	qcow2_forget_meta(s, gone->l1_off, len);
+	if (!ret)
+		ret = qcow2_free_later(s, gone->l1_off, len);
+	if (!ret)
+		ret = qcow2_settle(s);
+	if (!ret)
+		ret = qcow2_copy_wrong_l2(s, l1, s->h.nr_l1);
+	if (!ret)
+		ret = qcow2_set_l1_copied(s, l1, s->h.nr_l1);
+	if (ret)
+		return error_errno(e, -ret, "Could not free its clusters");
+	return qcow2_replace_l1(s, l1, s->h.nr_l1, &s->h, e);
+}
+
+static int free_deleted(struct qcow2 *s, const struct qcow2_snapshot *gone,
+			const uint64_t *gone_l1, struct error *e)
+{
+	uint64_t nr = s->h.nr_l1;
+	uint64_t *old = copy_l1(s->l1, nr, nr), *l1 = copy_l1(s->l1, nr, nr);
+	int ret = old && l1 ? 0 : -ENOMEM;
+
+	if (!ret)
+		ret = qcow2_shadow_begin(s, nr + clusters(s, nr * 8 + 8));
+	if (ret)
+		goto out;
+	ret = switch_delete(s, gone, gone_l1, l1, e);
+	if (!ret)
+		l1 = NULL;
+	ret = qcow2_shadow_end(s, ret);
+	if (!l1 && !ret)
+		ret = free_copied(s, old, nr);
+	if (!l1 && !ret)
+		ret = qcow2_settle(s);
+out:
+	free(old);
+	free(l1);
+	return ret ? error_errno(e, -ret, "Could not free its clusters") : 0;
+}
+
+/* First the list without it, which leaks at worst. */
 static int delete (struct qcow2 *s, int at, struct error *e)
 {
 	struct qcow2_snapshot gone = s->snapshots[at], *list = copy_list(s, 0);
@@ -317,66 +474,88 @@ static int delete (struct qcow2 *s, int at, struct error *e)
 		free(list);
 		return error_errno(e, -ret, "Could not read its L1 table");
 	}
-	ret = replace_table(s, list, s->h.nr_snapshots - 1, e);
-	if (ret) {
+	ret = replace_list(s, list, s->h.nr_snapshots - 1, e);
+	if (ret)
 		free(list);
+	else
+		ret = free_deleted(s, &gone, l1, e);
+	free(l1);
+	return ret;
+}
+
+/* [lock] In the shadow: l1, which begins as the snapshot's table, is the
+ * disk's.  What it shows has the snapshot's reference and a new one. */
+static int switch_apply(struct qcow2 *s, const struct qcow2_snapshot *sn,
+			uint64_t *l1, uint64_t nr, struct error *e)
+{
+	uint64_t *from = copy_l1(l1, nr, nr);
+	struct qcow2_header h = s->h;
+	int ret = from ? qcow2_change_l1(s, from, nr, 1) : -ENOMEM;
+
+	if (!ret)
+		ret = qcow2_copy_wrong_l2(s, l1, nr);
+	if (!ret)
+		ret = move_references(s, from, l1, nr, false);
+	if (!ret)
+		ret = qcow2_set_l1_copied(s, l1, nr);
+	free(from);
+	if (ret)
+		return error_errno(e, -ret, "Could not apply the snapshot");
+	h.disk_len = sn->info.disk_len;
+	ret = qcow2_replace_l1(s, l1, nr, &h, e);
+	return ret ? error_prefix(e, ret, "Could not apply the snapshot") : 0;
+}
+
+static int apply_l1(struct qcow2 *s, const struct qcow2_snapshot *sn,
+		    uint64_t *l1, uint64_t nr, struct error *e)
+{
+	uint64_t old_nr = s->h.nr_l1, *old = copy_l1(s->l1, old_nr, old_nr);
+	bool switched;
+	int ret = old ? 0 : -ENOMEM;
+
+	if (!ret)
+		ret = qcow2_shadow_begin(s, nr + clusters(s, nr * 8 + 8));
+	if (ret) {
+		free(old);
+		free(l1);
+		return error_errno(e, -ret, "Could not apply the snapshot");
+	}
+	ret = switch_apply(s, sn, l1, nr, e);
+	switched = !ret;
+	ret = qcow2_shadow_end(s, ret);
+	if (!switched) {
+		free(old);
 		free(l1);
 		return ret;
 	}
-	ret = qcow2_change_l1(s, l1, gone.nr_l1, -1);
-	qcow2_forget_meta(s, gone.l1_off, gone.nr_l1 * 8ull);
+	/* What the disk shows now has two references without these. */
 	if (!ret)
-		ret = qcow2_free_later(s, gone.l1_off,
-				       gone.nr_l1 ? gone.nr_l1 * 8ull : 8);
+		ret = qcow2_change_l1(s, old, old_nr, -1);
+	free(old);
 	if (!ret)
-		ret = settle(s);
-	if (!ret)
-		ret = qcow2_refresh_copied(s);
-	free(l1);
-	return ret ? error_errno(e, -ret, "Could not free its clusters") : 0;
+		ret = qcow2_settle(s);
+	return ret ? error_errno(e, -ret, "Could not free the old state") : 0;
 }
 
 static int apply(struct qcow2 *s, int at, struct error *e)
 {
 	const struct qcow2_snapshot *sn = &s->snapshots[at];
-	uint64_t *l1, *old, nr = qcow2_l1_for(s, sn->info.disk_len), old_nr;
-	int ret = settle(s);
+	uint64_t *list, *l1, nr = qcow2_l1_for(s, sn->info.disk_len);
+	int ret = qcow2_settle(s);
 
 	if (nr < sn->nr_l1)
 		nr = sn->nr_l1;
 	if (nr > QCOW2_MAX_L1_LEN / 8)
 		return error_set(e, -EFBIG, "its disk is too large");
 	if (!ret)
-		ret = qcow2_read_table(s, sn->l1_off, sn->nr_l1, &l1);
+		ret = qcow2_read_table(s, sn->l1_off, sn->nr_l1, &list);
 	if (ret)
 		return error_errno(e, -ret, "Could not read its L1 table");
-	old = realloc(l1, (nr ? nr : 1) * 8);
-	if (!old) {
-		free(l1);
+	l1 = copy_l1(list, sn->nr_l1, nr);
+	free(list);
+	if (!l1)
 		return error_set(e, -ENOMEM, "no memory for the L1 table");
-	}
-	l1 = old;
-	memset(l1 + sn->nr_l1, 0, (nr - sn->nr_l1) * 8);
-	for (uint64_t i = 0; i < nr; i++)
-		l1[i] &= QCOW2_OFFSET_MASK;
-	old = s->l1;
-	old_nr = s->h.nr_l1;
-	s->l1 = l1; /* so that the old one is not freed yet */
-	ret = qcow2_change_l1(s, l1, sn->nr_l1, 1);
-	if (!ret)
-		ret = qcow2_replace_l1(s, l1, nr, sn->info.disk_len, e);
-	if (ret) {
-		s->l1 = old;
-		free(l1);
-		return error_prefix(e, ret, "Could not apply the snapshot");
-	}
-	ret = qcow2_change_l1(s, old, old_nr, -1);
-	free(old);
-	if (!ret)
-		ret = settle(s);
-	if (!ret)
-		ret = qcow2_refresh_copied(s);
-	return ret ? error_errno(e, -ret, "Could not free the old state") : 0;
+	return apply_l1(s, sn, l1, nr, e);
 }
 
 int qcow2_snapshot(struct blk *b, enum blk_snapshot_op op,

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/shadow.h"
 
 #define SECTOR_LEN 512
 /* More freed ranges than this are put on disk at once. */
@@ -76,6 +76,7 @@ static int write_table(struct qcow2 *s, uint64_t off, const uint64_t *table,
 
 static int write_refcounts(struct qcow2 *s)
 {
+	uint64_t rt_off = s->shadow ? s->shadow->rt_off : s->h.rt_off;
 	int ret;
 
 	if (!qcow2_cache_is_dirty(s->ref_cache) && !s->any_rt_dirty)
@@ -86,7 +87,7 @@ static int write_refcounts(struct qcow2 *s)
 		return ret;
 	ret = blk_flush(s->b->file);
 	if (!ret)
-		ret = write_table(s, s->h.rt_off, s->rt, s->nr_rt, s->rt_dirty);
+		ret = write_table(s, rt_off, s->rt, s->nr_rt, s->rt_dirty);
 	if (!ret)
 		s->any_rt_dirty = false;
 	return ret;
@@ -125,7 +126,8 @@ static int write_mappings(struct qcow2 *s)
 int qcow2_write_meta(struct qcow2 *s, bool sync)
 {
 	/* The dirty bit stands for the refcounts until the image is closed. */
-	bool lazy = (s->h.incompat & QCOW2_INCOMPAT_DIRTY) && !s->closing;
+	bool lazy = (s->h.incompat & QCOW2_INCOMPAT_DIRTY) && !s->closing &&
+		    !s->shadow;
 	int ret = s->lost ? -EIO : qcow2_ensure_header(s);
 
 	if (!ret && (!lazy || !qcow2_cache_is_dirty(s->l2_cache)))
