@@ -124,6 +124,22 @@ void virtio_poke(struct virtio_dev *v, unsigned index)
 		return;
 }
 
+void virtio_take_all(struct virtio_dev *v, unsigned index, virtio_take_fn *take,
+		     void *arg)
+{
+	unsigned left = v->type->queue_len;
+	uint16_t head;
+
+	do {
+		virtio_want_kicks(v, index, false);
+		for (; left && virtio_next(v, index, &head); left--)
+			take(arg, index, head);
+	} while (left && virtio_want_kicks(v, index, true));
+	if (!left)
+		virtio_poke(v, index);
+	virtio_interrupt(v, index);
+}
+
 static void poke_all(struct virtio_dev *v)
 {
 	for (unsigned i = 0; i < v->nr_queues; i++)

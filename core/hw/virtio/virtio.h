@@ -124,6 +124,13 @@ void virtio_push(struct virtio_dev *v, unsigned index, uint16_t head,
 /* Locked: asks for kicks (or not); as virtqueue_want_kicks, and false for a
  * queue that isn't live. */
 bool virtio_want_kicks(struct virtio_dev *v, unsigned index, bool want);
+/* Locked: does something with a chain, walks it for one. */
+typedef void virtio_take_fn(void *arg, unsigned index, uint16_t head);
+/* Locked, on the loop: hands every chain of a live queue to take, in order, and
+ * interrupts the driver.  A queue's length at most, the rest soon: others want
+ * the lock and the loop while a driver makes more and more available. */
+void virtio_take_all(struct virtio_dev *v, unsigned index, virtio_take_fn *take,
+		     void *arg);
 /* Locked: interrupts the driver if it wants that for queue index. */
 void virtio_interrupt(struct virtio_dev *v, unsigned index);
 /* Locked: a guest error: failed, NEEDS_RESET, the driver is told. */

@@ -371,73 +371,53 @@ static bool prepare(struct virtio_blk *b, struct slot *s)
 	return status == S_OK;
 }
 
-/* Locked: the queue's next chain, ready to submit; NULL with *more false at the
- * end, with *more true when the chain was answered at once. */
-static struct slot *take(struct virtio_blk *b, unsigned queue, bool *more)
-{
-	struct slot *s;
-	uint16_t head;
+/* What one kick brought, to be submitted without the lock. */
+struct batch {
+	struct virtio_blk *b;
+	struct slot *first, **tail;
+};
 
-	*more = virtio_next(&b->v, queue, &head);
-	if (!*more)
-		return NULL;
-	s = &b->slots[queue * QUEUE_LEN + head];
+/* A virtio_take_fn: one more for the batch, unless it was answered at once. */
+static void take(void *arg, unsigned queue, uint16_t head)
+{
+	struct batch *batch = arg;
+	struct virtio_blk *b = batch->b;
+	struct slot *s = &b->slots[queue * QUEUE_LEN + head];
+
 	if (s->busy) {
 		virtio_fail(&b->v, "descriptor made available twice");
-		return NULL;
+		return;
 	}
 	s->chain.iov = s->iov;
 	s->chain.max = SLOT_IOV;
 	if (!virtio_walk(&b->v, queue, head, &s->chain))
-		return NULL;
+		return;
 	s->busy = true;
 	s->epoch = b->v.epoch;
 	if (!prepare(b, s)) {
 		s->busy = false;
-		return NULL;
+		return;
 	}
 	virtio_hold(&b->v);
-	return s;
-}
-
-/* Locked: what is available, in order; a queue's length at most, for others
- * want the lock and the loop while a driver makes more and more available. */
-static struct slot *take_batch(struct virtio_blk *b, unsigned queue)
-{
-	struct slot *first = NULL, **tail = &first, *s;
-	unsigned left = QUEUE_LEN;
-	bool more = true;
-
-	do {
-		virtio_want_kicks(&b->v, queue, false);
-		do {
-			s = take(b, queue, &more);
-			if (s) {
-				s->next = NULL;
-				*tail = s;
-				tail = &s->next;
-			}
-		} while (more && --left);
-	} while (left && virtio_want_kicks(&b->v, queue, true));
-	if (!left)
-		virtio_poke(&b->v, queue);
-	virtio_interrupt(&b->v, queue);
-	return first;
+	s->next = NULL;
+	*batch->tail = s;
+	batch->tail = &s->next;
 }
 
 static void blk_serve(struct virtio_dev *v, unsigned index)
 {
 	struct virtio_blk *b = blk_of(v);
-	struct slot *s, *next;
+	struct batch batch = {.b = b, .tail = &batch.first};
+	struct slot *next;
 	bool wce;
 
 	pthread_mutex_lock(&v->pci.dev.lock);
-	s = take_batch(b, index);
+	virtio_take_all(v, index, take, &batch);
 	wce = wce_now(b);
 	pthread_mutex_unlock(&v->pci.dev.lock);
 	if (wce != drive_wce(b->drive))
 		drive_set_wce(b->drive, wce);
-	for (; s; s = next) {
+	for (struct slot *s = batch.first; s; s = next) {
 		next = s->next;
 		drive_submit(b->drive, &s->req);
 	}

@@ -172,17 +172,10 @@ static void deliver(struct virtio_input *in, uint16_t head)
 	virtio_push(&in->v, EVENT_QUEUE, head, sizeof(*ev));
 }
 
-/* Locked: LEDs that the driver set are taken and forgotten. */
-static void swallow(struct virtio_input *in)
+/* A virtio_take_fn: LEDs that the driver set are taken and forgotten. */
+static void swallow(void *v, unsigned index, uint16_t head)
 {
-	uint16_t head;
-
-	do {
-		virtio_want_kicks(&in->v, LED_QUEUE, false);
-		while (virtio_next(&in->v, LED_QUEUE, &head))
-			virtio_push(&in->v, LED_QUEUE, head, 0);
-	} while (virtio_want_kicks(&in->v, LED_QUEUE, true));
-	virtio_interrupt(&in->v, LED_QUEUE);
+	virtio_push(v, index, head, 0);
 }
 
 static void input_serve(struct virtio_dev *v, unsigned index)
@@ -192,7 +185,7 @@ static void input_serve(struct virtio_dev *v, unsigned index)
 
 	pthread_mutex_lock(&v->pci.dev.lock);
 	if (index == LED_QUEUE) {
-		swallow(in);
+		virtio_take_all(v, LED_QUEUE, swallow, v);
 	} else {
 		while (in->head != in->tail &&
 		       virtio_next(v, EVENT_QUEUE, &head))

@@ -16,15 +16,16 @@ struct virtio_rng {
 	struct device_counter *bytes;
 };
 
-/* Locked: one chain. */
-static void fill(struct virtio_rng *g, uint16_t head)
+/* A virtio_take_fn. */
+static void fill(void *arg, unsigned index, uint16_t head)
 {
+	struct virtio_rng *g = arg;
 	uint8_t buf[MAX_BYTES];
 	struct iovec iov[MAX_IOV];
 	struct vq_chain c = {.iov = iov, .max = MAX_IOV};
 	ssize_t n = 0;
 
-	if (!virtio_walk(&g->v, 0, head, &c))
+	if (!virtio_walk(&g->v, index, head, &c))
 		return;
 	if (c.in_len)
 		n = getrandom(buf, c.in_len < MAX_BYTES ? c.in_len : MAX_BYTES,
@@ -33,22 +34,13 @@ static void fill(struct virtio_rng *g, uint16_t head)
 		n = 0;
 	virtio_store(&g->v, &c, 0, buf, (size_t)n);
 	device_count(g->bytes, (uint64_t)n);
-	virtio_push(&g->v, 0, head, (uint32_t)n);
+	virtio_push(&g->v, index, head, (uint32_t)n);
 }
 
 static void rng_serve(struct virtio_dev *v, unsigned index)
 {
-	struct virtio_rng *g = (struct virtio_rng *)(void *)v;
-	uint16_t head;
-
-	(void)index;
 	pthread_mutex_lock(&v->pci.dev.lock);
-	do {
-		virtio_want_kicks(v, 0, false);
-		while (virtio_next(v, 0, &head))
-			fill(g, head);
-	} while (virtio_want_kicks(v, 0, true));
-	virtio_interrupt(v, 0);
+	virtio_take_all(v, index, fill, v);
 	pthread_mutex_unlock(&v->pci.dev.lock);
 }
 

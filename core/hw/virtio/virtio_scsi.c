@@ -269,68 +269,47 @@ static bool begin(struct virtio_scsi *s, struct virtio_scsi_slot *slot)
 	return false;
 }
 
-/* Locked: the next chain, ready to submit; NULL with *more false at the end,
- * with *more true when the chain was answered at once. */
-static struct virtio_scsi_slot *take(struct virtio_scsi *s, unsigned queue,
-				     bool *more)
-{
-	struct virtio_scsi_slot *slot;
-	uint16_t head;
+/* What one kick brought, to be submitted without the lock. */
+struct batch {
+	struct virtio_scsi *s;
+	struct virtio_scsi_slot *first, **tail;
+};
 
-	*more = virtio_next(&s->v, queue, &head);
-	if (!*more)
-		return NULL;
-	slot = &s->slots[(queue - QUEUE_REQUEST) * VIRTIO_SCSI_QUEUE_LEN +
-			 head];
+/* A virtio_take_fn: one more for the batch, unless it was answered at once. */
+static void take(void *arg, unsigned queue, uint16_t head)
+{
+	struct batch *batch = arg;
+	struct virtio_scsi *s = batch->s;
+	struct virtio_scsi_slot *slot =
+		&s->slots[(queue - QUEUE_REQUEST) * VIRTIO_SCSI_QUEUE_LEN +
+			  head];
+
 	if (slot->busy) {
 		virtio_fail(&s->v, "descriptor made available twice");
-		return NULL;
+		return;
 	}
 	slot->chain.iov = slot->iov;
 	slot->chain.max = VIRTIO_SCSI_IOV;
 	if (!virtio_walk(&s->v, queue, head, &slot->chain))
-		return NULL;
+		return;
 	slot->queue = queue;
 	slot->busy = true;
 	slot->epoch = s->v.epoch;
 	if (!begin(s, slot)) {
 		slot->busy = false;
-		return NULL;
+		return;
 	}
 	virtio_hold(&s->v);
-	return slot;
-}
-
-/* Locked: what is available, in order; a queue's length at most, for others
- * want the lock and the loop while a driver makes more and more available. */
-static struct virtio_scsi_slot *take_batch(struct virtio_scsi *s,
-					   unsigned queue)
-{
-	struct virtio_scsi_slot *first = NULL, **tail = &first, *slot;
-	unsigned left = VIRTIO_SCSI_QUEUE_LEN;
-	bool more = true;
-
-	do {
-		virtio_want_kicks(&s->v, queue, false);
-		do {
-			slot = take(s, queue, &more);
-			if (slot) {
-				slot->next = NULL;
-				*tail = slot;
-				tail = &slot->next;
-			}
-		} while (more && --left);
-	} while (left && virtio_want_kicks(&s->v, queue, true));
-	if (!left)
-		virtio_poke(&s->v, queue);
-	virtio_interrupt(&s->v, queue);
-	return first;
+	slot->next = NULL;
+	*batch->tail = slot;
+	batch->tail = &slot->next;
 }
 
 static void serve(struct virtio_dev *v, unsigned index)
 {
 	struct virtio_scsi *s = scsi_of(v);
-	struct virtio_scsi_slot *slot, *next;
+	struct batch batch = {.s = s, .tail = &batch.first};
+	struct virtio_scsi_slot *next;
 	bool wce[VIRTIO_SCSI_TARGETS] = {0};
 
 	if (index < QUEUE_REQUEST) {
@@ -338,11 +317,11 @@ static void serve(struct virtio_dev *v, unsigned index)
 		return;
 	}
 	pthread_mutex_lock(&v->pci.dev.lock);
-	slot = take_batch(s, index);
+	virtio_take_all(v, index, take, &batch);
 	for (unsigned i = 0; i < VIRTIO_SCSI_TARGETS; i++)
 		wce[i] = s->units[i] && s->units[i]->wce;
 	pthread_mutex_unlock(&v->pci.dev.lock);
-	for (; slot; slot = next) {
+	for (struct virtio_scsi_slot *slot = batch.first; slot; slot = next) {
 		next = slot->next;
 		submit(slot, wce[slot->unit->target]);
 	}

@@ -151,24 +151,21 @@ static void query(struct virtio_scsi *s, struct virtio_scsi_tmf *t)
 	virtio_push(&s->v, QUEUE_CONTROL, t->chain.head, sizeof(none));
 }
 
-/* Locked: one chain of the control queue; false: there is none. */
-static bool take(struct virtio_scsi *s)
+/* A virtio_take_fn of the control queue. */
+static void take(void *arg, unsigned index, uint16_t head)
 {
-	struct virtio_scsi_tmf *t;
-	uint16_t head;
+	struct virtio_scsi *s = arg;
+	struct virtio_scsi_tmf *t = &s->tmfs[head];
 	uint32_t type;
 
-	if (!virtio_next(&s->v, QUEUE_CONTROL, &head))
-		return false;
-	t = &s->tmfs[head];
 	if (t->busy) {
 		virtio_fail(&s->v, "descriptor made available twice");
-		return false;
+		return;
 	}
 	t->chain.iov = t->iov;
 	t->chain.max = VIRTIO_SCSI_IOV;
-	if (!virtio_walk(&s->v, QUEUE_CONTROL, head, &t->chain))
-		return false;
+	if (!virtio_walk(&s->v, index, head, &t->chain))
+		return;
 	t->busy = true;
 	if (!iov_read(t->chain.iov, t->chain.nr_out, 0, &type, sizeof(type)))
 		virtio_fail(&s->v, "control request is too short");
@@ -178,7 +175,6 @@ static bool take(struct virtio_scsi *s)
 		query(s, t);
 	else
 		virtio_fail(&s->v, "unknown control request");
-	return true;
 }
 
 /* ---- events ---- */
@@ -235,27 +231,13 @@ void virtio_scsi_tell(struct scsi_unit *u, uint8_t asc, uint8_t ascq)
 
 /* ---- on the loop ---- */
 
-static void serve_functions(struct virtio_scsi *s)
-{
-	unsigned left = VIRTIO_SCSI_QUEUE_LEN;
-
-	do {
-		virtio_want_kicks(&s->v, QUEUE_CONTROL, false);
-		while (left && take(s))
-			left--;
-	} while (left && virtio_want_kicks(&s->v, QUEUE_CONTROL, true));
-	if (!left)
-		virtio_poke(&s->v, QUEUE_CONTROL);
-	virtio_interrupt(&s->v, QUEUE_CONTROL);
-}
-
 void virtio_scsi_serve_control(struct virtio_scsi *s, unsigned queue)
 {
 	struct event none = {.event = EVENT_NONE};
 
 	pthread_mutex_lock(&s->v.pci.dev.lock);
 	if (queue == QUEUE_CONTROL)
-		serve_functions(s);
+		virtio_take_all(&s->v, queue, take, s);
 	else if (s->events_missed)
 		send_event(s, &none);
 	pthread_mutex_unlock(&s->v.pci.dev.lock);
