@@ -1,7 +1,5 @@
 /* The device's side of a ring against good, bad and random drivers. */
-#include "tests/unit/fake_pc.h"
-
-#include "core/hw/virtio/virtqueue.h"
+#include "tests/unit/vq_ring.h"
 
 #define LEN   16u
 #define DESC  0x10000u
@@ -16,25 +14,12 @@ struct desc {
 	uint16_t flags, next;
 };
 
-struct ring {
-	struct fake_pc *pc;
-	struct virtqueue q;
-	struct iovec iov[32];
-	struct vq_chain c;
-	const char *why;
-};
-
 static void put(struct ring *r, uint64_t at, unsigned i, uint64_t addr,
 		uint32_t len, uint16_t flags, uint16_t next)
 {
 	struct desc d = {addr, len, flags, next};
 
 	memcpy(pc_ram(r->pc, at + 16 * i), &d, sizeof(d));
-}
-
-static uint16_t *word(struct ring *r, uint64_t gpa)
-{
-	return (uint16_t *)(void *)pc_ram(r->pc, gpa);
 }
 
 static void offer(struct ring *r, uint16_t head)
@@ -47,24 +32,7 @@ static void offer(struct ring *r, uint16_t head)
 
 static void open_ring(struct ring *r, struct fake_pc *pc)
 {
-	*r = (struct ring){.pc = pc};
-	virtqueue_reset(&r->q, 256);
-	r->q.len = LEN;
-	r->q.desc = DESC;
-	r->q.avail = AVAIL;
-	r->q.used = USED;
-	r->c.iov = r->iov;
-	r->c.max = 32;
-	memset(pc_ram(pc, DESC), 0, 0x4000);
-	assert_int_equal(virtqueue_enable(&r->q, pc->m.mem, &r->why), 0);
-}
-
-static int walk(struct ring *r)
-{
-	uint16_t head;
-
-	assert_int_equal(virtqueue_next(&r->q, &head, &r->why), 1);
-	return virtqueue_walk(&r->q, r->pc->m.mem, head, &r->c, &r->why);
+	ring_open(r, pc, false, LEN, DESC, AVAIL, USED);
 }
 
 static void chains_are_followed(void **state)
@@ -73,31 +41,32 @@ static void chains_are_followed(void **state)
 	uint16_t head;
 
 	open_ring(&r, *state);
-	assert_int_equal(virtqueue_next(&r.q, &head, &r.why), 0);
+	assert_int_equal(next(&r, &head), 0);
 	put(&r, DESC, 3, DATA, 16, 1, 7);
 	put(&r, DESC, 7, DATA + 0x1000, 512, 3, 2);
 	put(&r, DESC, 2, DATA + 0x2000, 1, 2, 0);
 	offer(&r, 3);
-	assert_int_equal(walk(&r), 0);
+	assert_int_equal(walk(&r, &head), 0);
 	assert_int_equal(r.c.head, 3);
 	assert_int_equal(r.c.nr_out, 1);
 	assert_int_equal(r.c.nr_in, 2);
 	assert_int_equal(r.c.out_len, 16);
 	assert_int_equal(r.c.in_len, 513);
 	assert_ptr_equal(r.iov[1].iov_base, pc_ram(r.pc, DATA + 0x1000));
-	assert_int_equal(virtqueue_next(&r.q, &head, &r.why), 0);
+	assert_int_equal(next(&r, &head), 0);
 }
 
 static void indirect_tables_are_followed(void **state)
 {
 	struct ring r;
+	uint16_t head;
 
 	open_ring(&r, *state);
 	put(&r, DESC, 0, TABLE, 3 * 16, 4, 0);
 	put(&r, TABLE, 0, DATA, 16, 1, 2);
 	put(&r, TABLE, 2, DATA + 64, 8, 2, 0);
 	offer(&r, 0);
-	assert_int_equal(walk(&r), 0);
+	assert_int_equal(walk(&r, &head), 0);
 	assert_int_equal(r.c.nr_out, 1);
 	assert_int_equal(r.c.in_len, 8);
 }
@@ -106,15 +75,16 @@ static void buffers_are_cut_where_memory_is(void **state)
 {
 	struct fake_pc *pc = *state;
 	struct ring r;
+	uint16_t head;
 
 	open_ring(&r, pc);
 	/* The last page before the hole, and one byte into it. */
 	put(&r, DESC, 0, PC_HOLE - 4096, 4096, 2, 0);
 	offer(&r, 0);
-	assert_int_equal(walk(&r), 0);
+	assert_int_equal(walk(&r, &head), 0);
 	put(&r, DESC, 1, PC_HOLE - 4096, 4097, 2, 0);
 	offer(&r, 1);
-	assert_int_equal(walk(&r), -EFAULT);
+	assert_int_equal(walk(&r, &head), -EFAULT);
 	assert_string_equal(r.why, "buffer is not in RAM");
 }
 
@@ -142,13 +112,14 @@ static void bad_descriptors_are_refused(void **state)
 		{TABLE, 0xfffffff0u, 4, 0, -EINVAL}, /* absurd table */
 	};
 	struct ring r;
+	uint16_t head;
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		open_ring(&r, *state);
 		put(&r, DESC, 0, rows[i].addr, rows[i].len, rows[i].flags,
 		    rows[i].next);
 		offer(&r, 0);
-		assert_int_equal(walk(&r), rows[i].want);
+		assert_int_equal(walk(&r, &head), rows[i].want);
 		assert_non_null(r.why);
 	}
 }
@@ -156,40 +127,43 @@ static void bad_descriptors_are_refused(void **state)
 static void nested_and_looping_tables_are_refused(void **state)
 {
 	struct ring r;
+	uint16_t head;
 
 	open_ring(&r, *state);
 	put(&r, DESC, 0, TABLE, 32, 4, 0);
 	put(&r, TABLE, 0, TABLE, 16, 4, 0);
 	offer(&r, 0);
-	assert_int_equal(walk(&r), -EINVAL);
+	assert_int_equal(walk(&r, &head), -EINVAL);
 	put(&r, TABLE, 0, DATA, 1, 1, 1);
 	put(&r, TABLE, 1, DATA, 1, 1, 0);
 	offer(&r, 0);
-	assert_int_equal(walk(&r), -EINVAL);
+	assert_int_equal(walk(&r, &head), -EINVAL);
 	assert_non_null(strstr(r.why, "loops"));
 }
 
 static void readable_after_writable_is_refused(void **state)
 {
 	struct ring r;
+	uint16_t head;
 
 	open_ring(&r, *state);
 	put(&r, DESC, 0, DATA, 16, 3, 1);
 	put(&r, DESC, 1, DATA, 16, 0, 0);
 	offer(&r, 0);
-	assert_int_equal(walk(&r), -EINVAL);
+	assert_int_equal(walk(&r, &head), -EINVAL);
 }
 
 static void too_many_buffers_are_refused(void **state)
 {
 	struct ring r;
+	uint16_t head;
 
 	open_ring(&r, *state);
 	r.c.max = 4;
 	for (unsigned i = 0; i < 8; i++)
 		put(&r, DESC, i, DATA, 16, 1, (uint16_t)(i + 1));
 	offer(&r, 0);
-	assert_int_equal(walk(&r), -E2BIG);
+	assert_int_equal(walk(&r, &head), -E2BIG);
 }
 
 static void wild_indices_are_refused(void **state)
@@ -199,17 +173,17 @@ static void wild_indices_are_refused(void **state)
 
 	open_ring(&r, *state);
 	*word(&r, AVAIL + 2) = LEN + 1;
-	assert_int_equal(virtqueue_next(&r.q, &head, &r.why), -EINVAL);
+	assert_int_equal(next(&r, &head), -EINVAL);
 	*word(&r, AVAIL + 2) = 0;
 	offer(&r, LEN);
-	assert_int_equal(virtqueue_next(&r.q, &head, &r.why), -EINVAL);
+	assert_int_equal(next(&r, &head), -EINVAL);
 	/* A full ring is fine, also across the wrap of the index. */
 	open_ring(&r, *state);
 	r.q.next_avail = 0xfff8;
 	*word(&r, AVAIL + 2) = (uint16_t)(0xfff8 + LEN);
 	for (unsigned i = 0; i < LEN; i++)
-		assert_int_equal(virtqueue_next(&r.q, &head, &r.why), 1);
-	assert_int_equal(virtqueue_next(&r.q, &head, &r.why), 0);
+		assert_int_equal(next(&r, &head), 1);
+	assert_int_equal(next(&r, &head), 0);
 }
 
 static void bad_rings_are_not_enabled(void **state)
@@ -234,11 +208,8 @@ static void bad_rings_are_not_enabled(void **state)
 
 	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		open_ring(&r, pc);
-		virtqueue_reset(&r.q, 256);
-		r.q.len = rows[i].len;
-		r.q.desc = rows[i].desc;
-		r.q.avail = rows[i].avail;
-		r.q.used = rows[i].used;
+		ring_set(&r, false, rows[i].len, rows[i].desc, rows[i].avail,
+			 rows[i].used);
 		assert_true(virtqueue_enable(&r.q, pc->m.mem, &r.why) < 0);
 		assert_false(r.q.enabled);
 	}
@@ -255,8 +226,8 @@ static void used_entries_are_in_order_and_dirty(void **state)
 	open_ring(&r, pc);
 	client = mem_client_create(pc->m.mem, "test", pc->ram);
 	mem_client_take(client, pc->ram, 0, 64, bits);
-	virtqueue_push(&r.q, pc->m.mem, 5, 100);
-	virtqueue_push(&r.q, pc->m.mem, 6, 200);
+	push(&r, 5, 100);
+	push(&r, 6, 200);
 	assert_int_equal(*word(&r, USED + 2), 2);
 	memcpy(entry, pc_ram(pc, USED + 4 + 8), 8);
 	assert_int_equal(entry[0], 6);
@@ -272,11 +243,11 @@ static void flags_silence_interrupts(void **state)
 	struct ring r;
 
 	open_ring(&r, pc);
-	virtqueue_push(&r.q, pc->m.mem, 0, 0);
+	push(&r, 0, 0);
 	assert_true(virtqueue_should_interrupt(&r.q));
 	assert_false(virtqueue_should_interrupt(&r.q));
 	*word(&r, AVAIL) = 1;
-	virtqueue_push(&r.q, pc->m.mem, 0, 0);
+	push(&r, 0, 0);
 	assert_false(virtqueue_should_interrupt(&r.q));
 }
 
@@ -287,17 +258,17 @@ static void event_index_silences_interrupts(void **state)
 
 	open_ring(&r, pc);
 	r.q.event_idx = true;
-	virtqueue_push(&r.q, pc->m.mem, 0, 0);
+	push(&r, 0, 0);
 	assert_true(virtqueue_should_interrupt(&r.q));
 	/* Wanted when entry 3 has been used, that is: at index 4. */
 	*word(&r, AVAIL + 4 + 2 * LEN) = 3;
-	virtqueue_push(&r.q, pc->m.mem, 0, 0);
+	push(&r, 0, 0);
 	assert_false(virtqueue_should_interrupt(&r.q));
-	virtqueue_push(&r.q, pc->m.mem, 0, 0);
+	push(&r, 0, 0);
 	assert_false(virtqueue_should_interrupt(&r.q));
-	virtqueue_push(&r.q, pc->m.mem, 0, 0);
+	push(&r, 0, 0);
 	assert_true(virtqueue_should_interrupt(&r.q));
-	virtqueue_push(&r.q, pc->m.mem, 0, 0);
+	push(&r, 0, 0);
 	assert_false(virtqueue_should_interrupt(&r.q));
 }
 
@@ -307,22 +278,16 @@ static void kicks_are_asked_for(void **state)
 	struct ring r;
 
 	open_ring(&r, pc);
-	assert_false(virtqueue_want_kicks(&r.q, pc->m.mem, false));
+	assert_false(want(&r, false));
 	assert_int_equal(*word(&r, USED), 1);
-	assert_false(virtqueue_want_kicks(&r.q, pc->m.mem, true));
+	assert_false(want(&r, true));
 	assert_int_equal(*word(&r, USED), 0);
 	offer(&r, 0);
-	assert_true(virtqueue_want_kicks(&r.q, pc->m.mem, true));
+	assert_true(want(&r, true));
 	r.q.event_idx = true;
 	r.q.next_avail = 7;
-	virtqueue_want_kicks(&r.q, pc->m.mem, true);
+	want(&r, true);
 	assert_int_equal(*word(&r, USED + 4 + 8 * LEN), 7);
-}
-
-static uint32_t next_random(uint32_t *seed)
-{
-	*seed = *seed * 1664525u + 1013904223u;
-	return *seed >> 8;
 }
 
 /* A driver made of noise, biased to values that almost make sense. */
@@ -338,23 +303,23 @@ static void random_rings_do_no_harm(void **state)
 		open_ring(&r, pc);
 		for (unsigned i = 0; i < 2 * LEN; i++) {
 			uint64_t at = i < LEN ? DESC : TABLE;
-			uint64_t addr = next_random(&seed) % (PC_RAM_LEN * 2);
-			uint32_t len = next_random(&seed) % 9000;
+			uint64_t addr = pc_random(&seed) % (PC_RAM_LEN * 2);
+			uint32_t len = pc_random(&seed) % 9000;
 
-			if (next_random(&seed) % 4 == 0)
+			if (pc_random(&seed) % 4 == 0)
 				addr = TABLE;
-			if (next_random(&seed) % 4 == 0)
-				len = 16 * (next_random(&seed) % 20);
-			if (next_random(&seed) % 32 == 0)
-				len = next_random(&seed) << 8;
-			if (next_random(&seed) % 32 == 0)
-				addr = UINT64_MAX - next_random(&seed) % 8192;
-			put(&r, at, i % LEN, addr, len, next_random(&seed) % 8,
-			    next_random(&seed) % (LEN + 1));
+			if (pc_random(&seed) % 4 == 0)
+				len = 16 * (pc_random(&seed) % 20);
+			if (pc_random(&seed) % 32 == 0)
+				len = pc_random(&seed) << 8;
+			if (pc_random(&seed) % 32 == 0)
+				addr = UINT64_MAX - pc_random(&seed) % 8192;
+			put(&r, at, i % LEN, addr, len, pc_random(&seed) % 8,
+			    pc_random(&seed) % (LEN + 1));
 		}
 		for (unsigned i = 0; i < LEN; i++)
-			offer(&r, next_random(&seed) % (LEN + 1));
-		while (virtqueue_next(&r.q, &head, &r.why) == 1) {
+			offer(&r, pc_random(&seed) % (LEN + 1));
+		while (next(&r, &head) == 1) {
 			if (virtqueue_walk(&r.q, pc->m.mem, head, &r.c, &r.why))
 				continue;
 			good++;
@@ -362,7 +327,7 @@ static void random_rings_do_no_harm(void **state)
 			for (int i = 0; i < r.c.nr_in; i++)
 				((uint8_t *)r.iov[r.c.nr_out + i].iov_base)[0] =
 					1;
-			virtqueue_push(&r.q, pc->m.mem, head, 0);
+			push(&r, head, 0);
 		}
 	}
 	assert_true(good > 0);

@@ -1,8 +1,6 @@
 /* The device's side of a packed ring against good, bad and random drivers, and
  * against the split ring. */
-#include "tests/unit/fake_pc.h"
-
-#include "core/hw/virtio/virtqueue.h"
+#include "tests/unit/vq_ring.h"
 
 #define LEN    12u /* no power of two */
 #define RING   0x10000u
@@ -24,40 +22,14 @@ struct desc {
 	uint16_t id, flags;
 };
 
-struct ring {
-	struct fake_pc *pc;
-	struct virtqueue q;
-	struct iovec iov[64];
-	struct vq_chain c;
-	const char *why;
-	/* The driver's. */
-	uint16_t at, used_at;
-	bool wrap, used_wrap;
-};
-
 static struct desc *desc_at(struct ring *r, unsigned i)
 {
 	return (struct desc *)(void *)pc_ram(r->pc, RING + 16 * i);
 }
 
-static uint16_t *word(struct ring *r, uint64_t gpa)
-{
-	return (uint16_t *)(void *)pc_ram(r->pc, gpa);
-}
-
 static void open_ring(struct ring *r, struct fake_pc *pc)
 {
-	*r = (struct ring){.pc = pc, .wrap = true, .used_wrap = true};
-	virtqueue_reset(&r->q, 256);
-	r->q.packed = true;
-	r->q.len = LEN;
-	r->q.desc = RING;
-	r->q.avail = DRIVER;
-	r->q.used = DEVICE;
-	r->c.iov = r->iov;
-	r->c.max = 64;
-	memset(pc_ram(pc, RING), 0, 0x4000);
-	assert_int_equal(virtqueue_enable(&r->q, pc->m.mem, &r->why), 0);
+	ring_open(r, pc, true, LEN, RING, DRIVER, DEVICE);
 }
 
 /* ---- the driver ---- */
@@ -129,29 +101,6 @@ static void skip_used(struct ring *r, unsigned nr)
 		r->used_at = (uint16_t)(r->used_at - LEN);
 		r->used_wrap = !r->used_wrap;
 	}
-}
-
-/* ---- the device ---- */
-
-static int next(struct ring *r, uint16_t *head)
-{
-	return virtqueue_next(&r->q, head, &r->why);
-}
-
-static int walk(struct ring *r, uint16_t *head)
-{
-	assert_int_equal(next(r, head), 1);
-	return virtqueue_walk(&r->q, r->pc->m.mem, *head, &r->c, &r->why);
-}
-
-static void push(struct ring *r, uint16_t head, uint32_t len)
-{
-	virtqueue_push(&r->q, r->pc->m.mem, head, len);
-}
-
-static bool want(struct ring *r, bool on)
-{
-	return virtqueue_want_kicks(&r->q, r->pc->m.mem, on);
 }
 
 /* ---- tests ---- */
@@ -478,12 +427,6 @@ static void kicks_are_asked_for(void **state)
 	virtqueue_fini(&r.q);
 }
 
-static uint32_t next_random(uint32_t *seed)
-{
-	*seed = *seed * 1664525u + 1013904223u;
-	return *seed >> 8;
-}
-
 /* ---- the same work by both rings ---- */
 
 #define SPLIT_LEN   64u
@@ -492,16 +435,7 @@ static uint32_t next_random(uint32_t *seed)
 
 static void open_split(struct ring *r, struct fake_pc *pc)
 {
-	*r = (struct ring){.pc = pc};
-	virtqueue_reset(&r->q, 256);
-	r->q.len = SPLIT_LEN;
-	r->q.desc = SPLIT;
-	r->q.avail = SPLIT_AVAIL;
-	r->q.used = SPLIT_USED;
-	r->c.iov = r->iov;
-	r->c.max = 64;
-	memset(pc_ram(pc, SPLIT), 0, 0x3000);
-	assert_int_equal(virtqueue_enable(&r->q, pc->m.mem, &r->why), 0);
+	ring_open(r, pc, false, SPLIT_LEN, SPLIT, SPLIT_AVAIL, SPLIT_USED);
 }
 
 /* Chain number id stands at id * 5. */
@@ -525,18 +459,18 @@ static void offer_split(struct ring *r, const struct desc *descs, unsigned nr,
 /* A chain as a driver could mean it, or nearly. */
 static unsigned random_chain(uint32_t *seed, struct desc *d)
 {
-	unsigned nr = 1 + next_random(seed) % 4, in = next_random(seed) % 5;
+	unsigned nr = 1 + pc_random(seed) % 4, in = pc_random(seed) % 5;
 
 	for (unsigned i = 0; i < nr; i++) {
 		d[i] = (struct desc){
-			.addr = next_random(seed) % (PC_HOLE + 0x20000),
-			.len = next_random(seed) % 6000,
+			.addr = pc_random(seed) % (PC_HOLE + 0x20000),
+			.len = pc_random(seed) % 6000,
 			.flags = i >= in ? WRITE : 0,
 		};
-		if (next_random(seed) % 64 == 0)
+		if (pc_random(seed) % 64 == 0)
 			d[i].flags ^= WRITE;
-		if (next_random(seed) % 64 == 0)
-			d[i].len = UINT32_MAX - next_random(seed);
+		if (pc_random(seed) % 64 == 0)
+			d[i].len = UINT32_MAX - pc_random(seed);
 	}
 	return nr;
 }
@@ -562,8 +496,8 @@ static void both_rings_do_the_same(void **state)
 	open_ring(&p, *state);
 	open_split(&s, *state);
 	for (unsigned round = 0; round < 20000; round++) {
-		unsigned nr_chains = 1 + next_random(&seed) % 3;
-		unsigned nr[3], first = next_random(&seed) % 3;
+		unsigned nr_chains = 1 + pc_random(&seed) % 3;
+		unsigned nr[3], first = pc_random(&seed) % 3;
 		uint16_t p_heads[3], s_heads[3];
 
 		for (uint16_t i = 0; i < nr_chains; i++) {
@@ -587,7 +521,7 @@ static void both_rings_do_the_same(void **state)
 		/* Back in another order. */
 		for (unsigned i = 0; i < nr_chains; i++) {
 			unsigned which = (first + i) % nr_chains;
-			uint32_t len = next_random(&seed) % 3, got, entry[2];
+			uint32_t len = pc_random(&seed) % 3, got, entry[2];
 			uint16_t id, idx = *word(&s, SPLIT_USED + 2);
 
 			push(&p, p_heads[which], len);
@@ -627,23 +561,23 @@ static void random_rings_do_no_harm(void **state)
 			r.q.used_host = r.q.desc_host + 12;
 		for (unsigned i = 0; i < 2 * LEN; i++) {
 			struct desc d = {
-				.addr = next_random(&seed) % (PC_RAM_LEN * 2),
-				.len = next_random(&seed) % 9000,
-				.id = (uint16_t)next_random(&seed),
-				.flags = next_random(&seed) % 8 | AVAIL,
+				.addr = pc_random(&seed) % (PC_RAM_LEN * 2),
+				.len = pc_random(&seed) % 9000,
+				.id = (uint16_t)pc_random(&seed),
+				.flags = pc_random(&seed) % 8 | AVAIL,
 			};
 			uint64_t at = i < LEN ? RING : TABLE;
 
-			if (next_random(&seed) % 4 == 0)
-				d.addr = next_random(&seed) % 2 ? TABLE : RING;
-			if (next_random(&seed) % 4 == 0)
-				d.len = 16 * (next_random(&seed) % 20);
-			if (next_random(&seed) % 32 == 0)
-				d.addr = UINT64_MAX - next_random(&seed) % 8192;
+			if (pc_random(&seed) % 4 == 0)
+				d.addr = pc_random(&seed) % 2 ? TABLE : RING;
+			if (pc_random(&seed) % 4 == 0)
+				d.len = 16 * (pc_random(&seed) % 20);
+			if (pc_random(&seed) % 32 == 0)
+				d.addr = UINT64_MAX - pc_random(&seed) % 8192;
 			memcpy(pc_ram(pc, at + 16 * (i % LEN)), &d, sizeof(d));
 		}
-		*word(&r, DRIVER) = (uint16_t)next_random(&seed);
-		*word(&r, DRIVER + 2) = (uint16_t)next_random(&seed);
+		*word(&r, DRIVER) = (uint16_t)pc_random(&seed);
+		*word(&r, DRIVER + 2) = (uint16_t)pc_random(&seed);
 		while (next(&r, &head) == 1) {
 			assert_true(head < LEN);
 			if (virtqueue_walk(&r.q, pc->m.mem, head, &r.c, &r.why))
@@ -652,10 +586,10 @@ static void random_rings_do_no_harm(void **state)
 			for (int i = 0; i < r.c.nr_in; i++)
 				((uint8_t *)r.iov[r.c.nr_out + i].iov_base)[0] =
 					1;
-			if (next_random(&seed) % 2)
-				push(&r, head, next_random(&seed) % 2);
+			if (pc_random(&seed) % 2)
+				push(&r, head, pc_random(&seed) % 2);
 			virtqueue_should_interrupt(&r.q);
-			want(&r, next_random(&seed) % 2);
+			want(&r, pc_random(&seed) % 2);
 		}
 		virtqueue_fini(&r.q);
 	}
