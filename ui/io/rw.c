@@ -12,7 +12,8 @@
 #include "core/loop.h"
 #include "ui/io/io.h"
 
-#define LEN_MAX 0x7ffffe00u
+#define LEN_MAX	     0x7ffffe00u
+#define MISALIGNMENT 16u
 
 struct request {
 	struct io_report report;
@@ -21,7 +22,7 @@ struct request {
 	bool has_check_len, quiet, verbose;
 	bool write, zeroes, unmap, packed, fua, no_fallback, vm_state;
 	const char *source_file;
-	uint8_t *buf;
+	uint8_t *base, *buf; /* what was allocated; where data lie in it */
 };
 
 static int refuse(const char *text)
@@ -30,52 +31,13 @@ static int refuse(const char *text)
 	return -EINVAL;
 }
 
-static int parse_read(struct request *r, int argc, char **argv)
+/* The options that the command has, by their letters as for getopt. */
+static int parse_options(struct request *r, int argc, char **argv,
+			 const char *letters)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "bCl:pP:qs:v")) != -1) {
-		switch (c) {
-		case 'b':
-			r->vm_state = true;
-			break;
-		case 'C':
-			r->report.terse = true;
-			break;
-		case 'l':
-			if (!io_number(optarg, &r->check_len))
-				return -EINVAL;
-			r->has_check_len = true;
-			break;
-		case 'p':
-			break;
-		case 'P':
-			if (!io_pattern(optarg, &r->pattern))
-				return -EINVAL;
-			break;
-		case 'q':
-			r->quiet = true;
-			break;
-		case 's':
-			if (!io_number(optarg, &r->skip))
-				return -EINVAL;
-			break;
-		case 'v':
-			r->verbose = true;
-			break;
-		default:
-			io_print_usage(io_find(argv[0]));
-			return -EINVAL;
-		}
-	}
-	return 0;
-}
-
-static int parse_write(struct request *r, int argc, char **argv)
-{
-	int c;
-
-	while ((c = getopt(argc, argv, "bcCfnpP:qs:uz")) != -1) {
+	while ((c = getopt(argc, argv, letters)) != -1) {
 		switch (c) {
 		case 'b':
 			r->vm_state = true;
@@ -88,6 +50,11 @@ static int parse_write(struct request *r, int argc, char **argv)
 			break;
 		case 'f':
 			r->fua = true;
+			break;
+		case 'l':
+			if (!io_number(optarg, &r->check_len))
+				return -EINVAL;
+			r->has_check_len = true;
 			break;
 		case 'n':
 			r->no_fallback = true;
@@ -102,10 +69,16 @@ static int parse_write(struct request *r, int argc, char **argv)
 			r->quiet = true;
 			break;
 		case 's':
-			r->source_file = optarg;
+			if (r->write)
+				r->source_file = optarg;
+			else if (!io_number(optarg, &r->skip))
+				return -EINVAL;
 			break;
 		case 'u':
 			r->unmap = true;
+			break;
+		case 'v':
+			r->verbose = true;
 			break;
 		case 'z':
 			r->zeroes = true;
@@ -115,6 +88,12 @@ static int parse_write(struct request *r, int argc, char **argv)
 			return -EINVAL;
 		}
 	}
+	return 0;
+}
+
+/* What a write may not be told at once. */
+static int check_write(const struct request *r)
+{
 	if (r->no_fallback && !r->zeroes)
 		return refuse("-n requires -z to be specified");
 	if (r->unmap && !r->zeroes)
@@ -182,12 +161,11 @@ static int get_buffer(struct io *io, struct request *r, int fill)
 {
 	void *p;
 
-	if (posix_memalign(&p, 4096, r->report.len + 4096 + 16))
+	if (posix_memalign(&p, 4096, r->report.len + MISALIGNMENT))
 		return -ENOMEM;
-	r->buf = p;
-	memset(p, fill, r->report.len + 16);
-	if (io->misalign)
-		memmove(r->buf + 16, r->buf, 0);
+	r->base = p;
+	r->buf = r->base + (io->misalign ? MISALIGNMENT : 0);
+	memset(r->buf, fill, r->report.len);
 	return 0;
 }
 
@@ -219,14 +197,13 @@ static bool is_inside(struct io *io, const struct request *r)
 	       r->report.len <= blk_len(io->b) - r->report.off;
 }
 
-static int finish(struct io *io, struct request *r, const char *what, int ret)
+static int finish(struct request *r, const char *what, int ret)
 {
-	(void)io;
 	if (ret < 0)
 		printf("%s failed: %s\n", what, strerror(-ret));
 	else if (!r->quiet)
 		io_print_report(&r->report);
-	free(r->buf);
+	free(r->base);
 	return ret;
 }
 
@@ -256,12 +233,12 @@ static int run_read(struct io *io, struct request *r)
 		       r->report.off + r->skip)) {
 		if (!r->quiet)
 			io_print_report(&r->report);
-		free(r->buf);
+		free(r->base);
 		return -EINVAL;
 	}
 	if (!ret && !r->quiet && r->verbose)
 		io_dump(r->buf, r->report.len, r->report.off);
-	return finish(io, r, "read", ret);
+	return finish(r, "read", ret);
 }
 
 static unsigned flags_of(const struct io *io, const struct request *r)
@@ -286,7 +263,7 @@ static int run_write(struct io *io, struct request *r)
 		if (r->source_file)
 			ret = fill_from_file(r);
 		if (ret) {
-			free(r->buf);
+			free(r->base);
 			return ret;
 		}
 	}
@@ -300,65 +277,58 @@ static int run_write(struct io *io, struct request *r)
 	else
 		ret = blk_write(io->b, r->report.off, r->buf, r->report.len,
 				flags_of(io, r));
-	return finish(io, r, "write", ret);
+	return finish(r, "write", ret);
+}
+
+static int read_parts(struct io *io, int argc, char **argv, bool many)
+{
+	struct request r = {.pattern = -1};
+	int ret = parse_options(&r, argc, argv, "bCl:pP:qs:v");
+
+	if (!ret)
+		ret = parse_range(&r, argc, argv, many);
+	return ret ? ret : run_read(io, &r);
 }
 
 static int read_f(struct io *io, int argc, char **argv)
 {
-	struct request r = {.pattern = -1};
-	int ret = parse_read(&r, argc, argv);
-
-	if (!ret)
-		ret = parse_range(&r, argc, argv, false);
-	return ret ? ret : run_read(io, &r);
+	return read_parts(io, argc, argv, false);
 }
 
 static int readv_f(struct io *io, int argc, char **argv)
 {
-	struct request r = {.pattern = -1};
-	int ret = parse_read(&r, argc, argv);
+	return read_parts(io, argc, argv, true);
+}
+
+static int write_parts(struct io *io, int argc, char **argv, bool many)
+{
+	struct request r = {.pattern = -1, .write = true};
+	int ret = parse_options(&r, argc, argv, "bcCfnpP:qs:uz");
 
 	if (!ret)
-		ret = parse_range(&r, argc, argv, true);
-	return ret ? ret : run_read(io, &r);
+		ret = check_write(&r);
+	if (!ret)
+		ret = parse_range(&r, argc, argv, many);
+	return ret ? ret : run_write(io, &r);
 }
 
 static int write_f(struct io *io, int argc, char **argv)
 {
-	struct request r = {.pattern = -1, .write = true};
-	int ret = parse_write(&r, argc, argv);
-
-	if (!ret)
-		ret = parse_range(&r, argc, argv, false);
-	return ret ? ret : run_write(io, &r);
+	return write_parts(io, argc, argv, false);
 }
 
 static int writev_f(struct io *io, int argc, char **argv)
 {
-	struct request r = {.pattern = -1, .write = true};
-	int ret = parse_write(&r, argc, argv);
-
-	if (!ret)
-		ret = parse_range(&r, argc, argv, true);
-	return ret ? ret : run_write(io, &r);
+	return write_parts(io, argc, argv, true);
 }
 
 static int discard_f(struct io *io, int argc, char **argv)
 {
 	struct request r = {.report.verb = "discard"};
-	int c, ret;
+	int ret = parse_options(&r, argc, argv, "Cq");
 
-	while ((c = getopt(argc, argv, "Cq")) != -1) {
-		if (c == 'C')
-			r.report.terse = true;
-		else if (c == 'q')
-			r.quiet = true;
-		else {
-			io_print_usage(io_find(argv[0]));
-			return -EINVAL;
-		}
-	}
-	ret = parse_range(&r, argc, argv, false);
+	if (!ret)
+		ret = parse_range(&r, argc, argv, false);
 	if (ret)
 		return ret;
 	if (!blk_writable(io->b))
@@ -366,7 +336,7 @@ static int discard_f(struct io *io, int argc, char **argv)
 	r.report.start_ns = loop_now_ns();
 	ret = is_inside(io, &r) ? blk_discard(io->b, r.report.off, r.report.len)
 				: -EIO;
-	return finish(io, &r, "discard", ret);
+	return finish(&r, "discard", ret);
 }
 
 const struct io_command io_rw_commands[] = {
