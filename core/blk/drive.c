@@ -92,6 +92,8 @@ static void complete_all(struct drive *d)
 		req->next = NULL;
 		if (d->ledger)
 			drive_watch_end(d, req);
+		if (req->res && drive_keep(d, req))
+			continue;
 		/* A done() took its time, or submitted this one. */
 		if (req->start_ns > now)
 			now = loop_now_ns();
@@ -160,7 +162,8 @@ static int flush(struct drive *d)
 
 	if (!ret)
 		sync_done(d, &mark);
-	if (ret && !d->sync_failed && !d->is_cut) {
+	if (ret && !d->sync_failed && !d->is_cut &&
+	    !drive_may_reflush(d, ret)) {
 		__atomic_store_n(&d->sync_failed, true, __ATOMIC_RELAXED);
 		log_write(d->log, LOG_LEVEL_ERROR, "disk",
 			  "'%s': written data could not be made stable (%s); "
@@ -221,9 +224,9 @@ int drive_perform(struct drive *d, struct drive_req *req)
 static void run_request(void *arg)
 {
 	struct drive_req *req = arg;
-
 	struct drive *d = req->drive;
 
+	req->was_run = true;
 	take_back(d, req,
 		  d->ledger ? drive_watch(d, req) : drive_perform(d, req));
 }
@@ -261,14 +264,14 @@ static int check(const struct drive *d, const struct drive_req *req)
 	return check_range(d, req);
 }
 
-void drive_submit(struct drive *d, struct drive_req *req)
+void drive_start(struct drive *d, struct drive_req *req)
 {
 	bool is_empty;
 	int ret;
 
-	req->drive = d;
 	req->next = NULL;
 	req->change = NULL;
+	req->was_run = false;
 	req->start_ns = loop_now_ns();
 	__atomic_fetch_add(&d->in_flight, 1, __ATOMIC_RELAXED);
 	drive_count_begin(d, req);
@@ -280,6 +283,16 @@ void drive_submit(struct drive *d, struct drive_req *req)
 			return;
 	}
 	take_back(d, req, ret);
+}
+
+void drive_submit(struct drive *d, struct drive_req *req)
+{
+	req->drive = d;
+	req->nr = ++d->last_nr;
+	if (d->kept)
+		drive_keep_new(d, req);
+	else
+		drive_start(d, req);
 }
 
 static void own_flush_done(struct drive_req *req, int res);
@@ -565,6 +578,7 @@ void drive_close(struct drive *d)
 	if (!d)
 		return;
 	loop_timer_stop(&d->age_timer);
+	drive_give_up(d, true);
 	if (d->ctx) {
 		drive_drain(d);
 		run_medium_call(d, NULL, NULL);

@@ -40,6 +40,14 @@ struct drive_caps {
 
 #define DRIVE_SECTOR 512u
 
+/* What becomes of a request that the host could not do (drive_errors.h). */
+enum drive_on_error {
+	DRIVE_ERROR_REPORT,  /* the guest is told */
+	DRIVE_ERROR_NO_ROOM, /* kept if there is no space left, else told */
+	DRIVE_ERROR_STOP,    /* kept, and done again when the guest goes on */
+	DRIVE_ERROR_IGNORE   /* nobody is told */
+};
+
 struct drive_config {
 	const char *path;
 	const char *format; /* "raw", "qcow2"; NULL or "": raw, see below */
@@ -58,6 +66,7 @@ struct drive_config {
 	uint64_t max_unflushed_ns;
 	/* A guest that writes for longer without a flush is named; 0: 5 min */
 	uint64_t never_flush_ns;
+	enum drive_on_error on_read_error, on_write_error;
 };
 
 enum drive_op {
@@ -93,6 +102,8 @@ struct drive_req {
 	bool promised; /* that it is stable, to the guest */
 	struct ledger_change *change;
 	uint64_t asked;
+	uint64_t nr;  /* grows with each submission */
+	bool was_run; /* so that an error is the host's */
 };
 
 /* "writeback", "none", "writethrough", "directsync" or "unsafe"; empty is
@@ -142,10 +153,12 @@ void drive_set_wce(struct drive *d, bool on);
  * a read-only drive with -EROFS; no medium with -ENOMEDIUM.  Ranges are whole
  * sectors (an image whose blocks are larger is read, changed and written).  Once the
  * host failed to make data stable, every later flush fails too: the host may
- * have forgotten which data that was. */
+ * have forgotten which data that was.  What else the host could not do may be
+ * kept and done again later (drive_errors.h). */
 void drive_submit(struct drive *d, struct drive_req *req);
-/* Returns with nothing in flight; serves the loop's completions meanwhile.
- * Also by a thread that has stopped the world which the loop is part of. */
+/* Returns with nothing in flight (what is kept after an error is not); serves
+ * the loop's completions meanwhile.  Also by a thread that has stopped the world
+ * which the loop is part of. */
 void drive_drain(struct drive *d);
 unsigned drive_in_flight(const struct drive *d); /* [any] */
 

@@ -5,6 +5,7 @@
  *   drive_actions.c  what people do to it while it runs
  *   drive_stats.c  counters, and what is not flushed yet
  *   drive_look.c   looks at the images, for people
+ *   drive_errors.c requests that the host could not do
  *   drive_work.c   jobs and exports beside the guest
  *   drive_image.c  from a configuration to an open node
  *   power/cut.c    cutting the power
@@ -17,6 +18,7 @@
 #include <pthread.h>
 
 #include "core/blk/co.h"
+#include "core/blk/drive_errors.h"
 #include "core/blk/drive_int.h"
 #include "core/blk/drive_look.h"
 #include "core/blk/drive_stats.h"
@@ -60,15 +62,21 @@ struct drive {
 	unsigned throttle_lifts;
 	char throttle_words[160];
 	struct drive_req *done_first, *done_last;
+	struct drive_req *kept; /* by nr; after an error */
+	uint64_t last_nr;
+	void (*listener)(void *arg);
+	void *listener_arg;
+	bool gives_up;
+	bool loss_told; /* of sync_failed; the guest went on nevertheless */
 	struct blk_export *export;
-	pthread_mutex_t
-		job_lock; /* a leaf; protects what is down to is_look_old */
+	pthread_mutex_t job_lock; /* a leaf; protects what is down to trouble */
 	struct blk_job *job;
 	struct layers_range look_at;
 	struct layers layers;
 	uint64_t layers_ns; /* when that was; 0: never */
 	struct drive_look look;
 	bool is_look_old;
+	struct drive_trouble trouble;
 	unsigned look_wanted; /* atomic: kinds of looks */
 	unsigned looking;     /* kinds that are being taken */
 	bool stop_looking;
@@ -92,6 +100,8 @@ int drive_perform(struct drive *d, struct drive_req *req);
  * closed; nobody else uses the drive then. */
 int drive_replace_medium(struct drive *d, const char *path, struct error *e);
 
+/* drive.c: drive_submit for a request that has its nr. */
+void drive_start(struct drive *d, struct drive_req *req);
 /* drive.c: tells others how long the medium is now. */
 void drive_publish_len(struct drive *d);
 /* drive.c: a flush of the drive's own, of all that completed before. */

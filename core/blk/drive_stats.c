@@ -52,6 +52,14 @@ void drive_count_begin(struct drive *d, const struct drive_req *req)
 		add(&d->counters.flow[req->op].in_flight, 1);
 }
 
+void drive_count_kept(struct drive *d, const struct drive_req *req)
+{
+	struct drive_flow *f = &d->counters.flow[req->op];
+
+	if (!is_own(d, req))
+		set(&f->in_flight, f->in_flight - 1);
+}
+
 static void guest_flushed(struct drive_counters *c, uint64_t now)
 {
 	set(&c->last_flush_ns, now);

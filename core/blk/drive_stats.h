@@ -69,6 +69,8 @@ struct drive_mark {
 void drive_count_begin(struct drive *d, const struct drive_req *req);
 void drive_count_end(struct drive *d, const struct drive_req *req,
 		     uint64_t now);
+/* It failed and is kept: it comes again. */
+void drive_count_kept(struct drive *d, const struct drive_req *req);
 /* A write of bytes is done, but for making it stable. */
 void drive_count_written(struct drive *d, uint64_t bytes);
 /* A flush begins, and did what it should. */

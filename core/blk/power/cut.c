@@ -192,9 +192,12 @@ int drive_cut_power(struct drive *d, enum blk_cut mode, unsigned seed,
 	};
 	d->is_cut = true;
 	c.ret = drive_run_here(d, lose_power, &c, c.e);
+	drive_give_up(d, true);
 	drive_drain(d);
+	drive_give_up(d, false);
 	d->own_flush_again = false;
 	__atomic_store_n(&d->sync_failed, false, __ATOMIC_RELAXED);
+	d->loss_told = false;
 	__atomic_store_n(&d->wce, d->wce_at_first, __ATOMIC_RELAXED);
 	/* The world waits for the comparison. */
 	drive_throttle_lift(d);
