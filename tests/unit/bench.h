@@ -24,7 +24,8 @@
 #include "core/blk/format.h"
 #include "core/error.h"
 
-/* A test's loop, context and folder. */
+/* A test's loop, context and folder.  The seed is printed as each test begins;
+ * JOB_SEED=N repeats it. */
 struct bench {
 	struct loop *loop;
 	struct blk_ctx *ctx;
@@ -54,6 +55,7 @@ static inline int bench_setup(void **state)
 	t->ctx = blk_ctx_create(&cfg, NULL);
 	assert_non_null(t->ctx);
 	t->seed = getenv("JOB_SEED") ? atoi(getenv("JOB_SEED")) : getpid();
+	print_message("JOB_SEED=%u\n", t->seed);
 	*state = t;
 	return 0;
 }

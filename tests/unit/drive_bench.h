@@ -8,6 +8,7 @@
 #define TESTS_UNIT_DRIVE_BENCH_H
 
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,12 +21,15 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "core/blk/drive_look.h"
+#include "core/blk/drive_stats.h"
 #include "core/error.h"
 #include "core/loop.h"
 #include "core/world.h"
 #include "tests/unit/pc_gate.h"
 
-#define DISK_LEN (1u << 20)
+#define DISK_LEN	  (1u << 20)
+#define DRIVE_PATIENCE_MS 60000 /* for what must happen */
 
 struct fixture {
 	char dir[64], path[96];
@@ -186,8 +190,11 @@ static inline void start(struct fixture *f, struct call *c, enum drive_op op,
 
 static inline int finish(struct call *c)
 {
+	struct pollfd p = {.fd = c->done_fd, .events = POLLIN};
 	uint64_t n;
 
+	if (poll(&p, 1, DRIVE_PATIENCE_MS) != 1)
+		fail_msg("no answer");
 	assert_int_equal(read(c->done_fd, &n, sizeof(n)), sizeof(n));
 	assert_int_equal(n, 1);
 	close(c->done_fd);
@@ -202,6 +209,41 @@ static inline int run(struct fixture *f, enum drive_op op, void *buf,
 
 	start(f, &c, op, buf, off, len);
 	return finish(&c);
+}
+
+/* ---- looking ---- */
+
+static inline void wait_until_idle(struct fixture *f)
+{
+	for (int i = 0; drive_in_flight(f->drive); i++) {
+		if (i == DRIVE_PATIENCE_MS)
+			fail_msg("the drive does not come to rest");
+		usleep(1000);
+	}
+}
+
+static inline struct drive_facts facts_of(struct fixture *f)
+{
+	struct drive_facts facts;
+
+	drive_facts_copy(f->drive, &facts);
+	return facts;
+}
+
+/* A fresh look. */
+static inline struct drive_look look_at(struct fixture *f)
+{
+	uint64_t asked = loop_now_ns();
+	struct drive_look look;
+
+	for (int i = 0; i < DRIVE_PATIENCE_MS; i++) {
+		drive_look_copy(f->drive, 0, &look);
+		if (look.taken_ns > asked)
+			return look;
+		usleep(1000);
+	}
+	fail_msg("nobody looks");
+	return look;
 }
 
 #endif

@@ -106,8 +106,7 @@ static void guest_switches_the_write_cache(void **state)
 	loop_call(f->loop, do_wce_off, f->drive);
 	assert_false(drive_wce(f->drive));
 	/* The earlier write is made stable, then each new one. */
-	while (drive_in_flight(f->drive))
-		usleep(1000);
+	wait_until_idle(f);
 	assert_int_equal(pc_gate.syncs, 1);
 	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
 	assert_int_equal(pc_gate.syncs, 2);
@@ -150,8 +149,7 @@ static void a_cache_turned_off_again_is_flushed_again(void **state)
 	assert_int_equal(run(f, DRIVE_WRITE, buf, 512, 512), 0);
 	loop_call(f->loop, do_wce_off, f->drive);
 	assert_int_equal(write(pc_gate.sync_gate, &two, 8), 8);
-	while (drive_in_flight(f->drive))
-		usleep(1000);
+	wait_until_idle(f);
 	assert_string_equal(pc_gate.order, "wwss");
 	close(pc_gate.sync_gate);
 	pc_gate.sync_gate = 0;

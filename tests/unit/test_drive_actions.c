@@ -1,7 +1,5 @@
 /* What people do to a drive while a guest uses it. */
 #include "core/blk/drive_actions.h"
-#include "core/blk/drive_look.h"
-#include "core/blk/drive_stats.h"
 #include "tests/unit/drive_bench.h"
 
 /* ---- actions run on the drive's loop ---- */
@@ -85,35 +83,6 @@ static uint8_t read_byte(struct fixture *f, uint64_t off)
 
 	assert_int_equal(run(f, DRIVE_READ, buf, off, sizeof(buf)), 0);
 	return buf[0];
-}
-
-static struct drive_facts facts_of(struct fixture *f)
-{
-	struct drive_facts facts;
-
-	drive_facts_copy(f->drive, &facts);
-	return facts;
-}
-
-static struct drive_look look_at(struct fixture *f)
-{
-	uint64_t asked = loop_now_ns();
-	struct drive_look look;
-
-	for (int i = 0; i < 10000; i++) {
-		drive_look_copy(f->drive, 0, &look);
-		if (look.taken_ns > asked)
-			return look;
-		usleep(1000);
-	}
-	fail_msg("nobody looks");
-	return look;
-}
-
-static void wait_until_idle(struct fixture *f)
-{
-	while (drive_in_flight(f->drive))
-		usleep(1000);
 }
 
 /* ---- flush and write cache ---- */

@@ -1,25 +1,9 @@
 /* What a drive shows of the files under it. */
 #include "core/blk/drive_actions.h"
-#include "core/blk/drive_look.h"
+#include "core/blk/drive_parts.h"
 #include "tests/unit/drive_bench.h"
 
 #define BIG (256u << 10)
-
-/* A fresh look. */
-static struct drive_look look_at(struct fixture *f)
-{
-	uint64_t asked = loop_now_ns();
-	struct drive_look look;
-
-	for (int i = 0; i < 10000; i++) {
-		drive_look_copy(f->drive, 0, &look);
-		if (look.taken_ns > asked)
-			return look;
-		usleep(1000);
-	}
-	fail_msg("nobody looks");
-	return look;
-}
 
 static void write_much(struct fixture *f)
 {
@@ -86,6 +70,32 @@ static void past_the_cache_nothing_stays_there(void **state)
 	assert_int_equal(look.files.file[0].cache.dirty, 0);
 }
 
+struct glance {
+	struct drive *drive;
+	bool is_looking;
+};
+
+/* Runs after what was asked for before has begun. */
+static void do_glance(void *arg)
+{
+	struct glance *g = arg;
+
+	g->is_looking = g->drive->looking;
+}
+
+static void wait_until_nobody_looks(struct fixture *f)
+{
+	struct glance g = {f->drive, true};
+
+	for (int i = 0; i < DRIVE_PATIENCE_MS; i++) {
+		loop_call(f->loop, do_glance, &g);
+		if (!g.is_looking)
+			return;
+		usleep(1000);
+	}
+	fail_msg("a look does not end");
+}
+
 static void nobody_looks_unasked_or_too_often(void **state)
 {
 	struct fixture *f = *state;
@@ -93,16 +103,11 @@ static void nobody_looks_unasked_or_too_often(void **state)
 
 	open_preset(f, DRIVE_WRITEBACK);
 	look_at(f);
-	/* One more may be on its way: wait for it. */
-	usleep(100000);
-	first = look_at(f);
-	do {
-		second = first;
-		usleep(100000);
-		drive_look_copy(f->drive, 60000000000ull, &first);
-	} while (first.taken_ns != second.taken_ns);
+	/* One more may be on its way. */
+	wait_until_nobody_looks(f);
+	drive_look_copy(f->drive, UINT64_MAX, &first);
 	for (int i = 0; i < 50; i++) {
-		drive_look_copy(f->drive, 60000000000ull, &second);
+		drive_look_copy(f->drive, UINT64_MAX, &second);
 		assert_int_equal(second.taken_ns, first.taken_ns);
 		usleep(1000);
 	}
@@ -128,7 +133,7 @@ static void an_empty_drive_has_no_files(void **state)
 
 	f->drive = open_config(f, &cfg);
 	drive_look_copy(f->drive, 0, &look);
-	usleep(5000);
+	wait_until_nobody_looks(f);
 	drive_look_copy(f->drive, 0, &look);
 	assert_int_equal(look.files.nr, 0);
 	assert_int_equal(look.taken_ns, 0);

@@ -1,16 +1,7 @@
 /* What a drive tells of its requests, and of writes that nobody flushed. */
-#include "core/blk/drive_stats.h"
 #include "tests/unit/drive_bench.h"
 
 #define MS 1000000ull
-
-static struct drive_facts facts_of(struct fixture *f)
-{
-	struct drive_facts facts;
-
-	drive_facts_copy(f->drive, &facts);
-	return facts;
-}
 
 static uint64_t sum_of(const struct drive_flow *flow)
 {
@@ -267,8 +258,7 @@ static void old_writes_are_flushed_by_the_drive(void **state)
 		for (int i = 0; facts_of(f).own_flushes < round && i < 10000;
 		     i++)
 			usleep(1000);
-		while (drive_in_flight(f->drive))
-			usleep(1000);
+		wait_until_idle(f);
 		facts = facts_of(f);
 		assert_int_equal(facts.unflushed_writes, 0);
 		assert_true(facts.own_flushes >= round);

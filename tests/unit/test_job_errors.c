@@ -13,7 +13,7 @@
 struct flaky {
 	int error; /* of writes, 0: none */
 	int flush_error;
-	unsigned after; /* writes that still work */
+	uint64_t after; /* bytes of writes that still work */
 	unsigned failed;
 };
 
@@ -34,16 +34,17 @@ static int flaky_readv(struct blk *b, uint64_t off, uint64_t len,
 	return blk_readv(b->file, off, len, iov, nr);
 }
 
-static int flaky_fails(struct blk *b)
+static int flaky_fails(struct blk *b, uint64_t len)
 {
 	struct flaky *f = b->priv;
 
 	if (!f->error)
 		return 0;
-	if (f->after) {
-		f->after--;
+	if (f->after >= len) {
+		f->after -= len;
 		return 0;
 	}
+	f->after = 0;
 	f->failed++;
 	return f->error;
 }
@@ -51,7 +52,7 @@ static int flaky_fails(struct blk *b)
 static int flaky_writev(struct blk *b, uint64_t off, uint64_t len,
 			const struct iovec *iov, int nr, unsigned flags)
 {
-	int ret = flaky_fails(b);
+	int ret = flaky_fails(b, len);
 
 	return ret ? ret : blk_writev(b->file, off, len, iov, nr, flags);
 }
@@ -59,7 +60,7 @@ static int flaky_writev(struct blk *b, uint64_t off, uint64_t len,
 static int flaky_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
 			      unsigned flags)
 {
-	int ret = flaky_fails(b);
+	int ret = flaky_fails(b, len);
 
 	return ret ? ret : blk_write_zeroes(b->file, off, len, flags);
 }
@@ -169,6 +170,14 @@ static void wait_for(struct round *r, enum blk_job_state state)
 		     s.text);
 }
 
+/* The next write, or the next after `failed` of them, meets the error. */
+static void wait_for_failure(struct round *r, unsigned failed)
+{
+	for (int i = 0; r->flaky->failed == failed && i < 600000; i++)
+		co_sleep_ns(r->t->ctx, 100000);
+	SHADOW_CHECK(r->flaky->failed != failed, "nothing was written");
+}
+
 static void end(struct round *r, int result)
 {
 	struct chain *c = &r->c;
@@ -198,7 +207,7 @@ static int no_space_pauses(void *arg)
 	unsigned failed;
 
 	begin(&r, BLK_JOB_ENOSPC);
-	r.flaky->after = bench_rand(r.t, 10);
+	r.flaky->after = 64 * KIB * bench_rand(r.t, 10);
 	r.flaky->error = -ENOSPC;
 	for (int i = 0; i < 3; i++) {
 		wait_for(&r, BLK_JOB_PAUSED);
@@ -210,8 +219,8 @@ static int no_space_pauses(void *arg)
 		failed = r.flaky->failed;
 		r.flaky->error = i == 2 ? 0 : -ENOSPC;
 		blk_job_resume(r.job);
-		while (i < 2 && r.flaky->failed == failed)
-			co_sleep_ns(r.t->ctx, 100000);
+		if (i < 2)
+			wait_for_failure(&r, failed);
 	}
 	end(&r, 0);
 	return 0;
@@ -222,7 +231,7 @@ static int report_ends(void *arg)
 	struct round r = {.t = arg};
 
 	begin(&r, bench_rand(r.t, 2) ? BLK_JOB_REPORT : BLK_JOB_ENOSPC);
-	r.flaky->after = bench_rand(r.t, 10);
+	r.flaky->after = 64 * KIB * bench_rand(r.t, 10);
 	r.flaky->error = -EIO;
 	end(&r, -EIO);
 	SHADOW_CHECK(r.last.state == BLK_JOB_FAILED, "state");
@@ -237,7 +246,7 @@ static int stop_tries_again(void *arg)
 	struct round r = {.t = arg};
 
 	begin(&r, BLK_JOB_STOP);
-	r.flaky->after = bench_rand(r.t, 5);
+	r.flaky->after = 64 * KIB * bench_rand(r.t, 10);
 	r.flaky->error = -EIO;
 	wait_for(&r, BLK_JOB_PAUSED);
 	chain_crash(&r.c, "2.img");
@@ -253,8 +262,7 @@ static int ignored_once(void *arg)
 
 	begin(&r, BLK_JOB_IGNORE);
 	r.flaky->error = -EIO;
-	while (!r.flaky->failed)
-		co_sleep_ns(r.t->ctx, 10000);
+	wait_for_failure(&r, 0);
 	r.flaky->error = 0;
 	end(&r, 0);
 	SHADOW_CHECK(r.last.errors, "no errors");
@@ -288,7 +296,7 @@ static int closed_under_it(void *arg)
 	struct blk *b;
 
 	begin(&r, BLK_JOB_STOP);
-	blk_job_set_speed(r.job, 65536);
+	blk_job_set_speed(r.job, 1);
 	shadow_stop(&r.c.w);
 	SHADOW_CHECK(!blk_unref(r.c.disk), "close");
 	SHADOW_CHECK(r.last.state == BLK_JOB_CANCELLED, "%s", r.last.text);

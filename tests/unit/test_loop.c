@@ -217,25 +217,38 @@ static void wait_for(unsigned *what, unsigned value)
 	fail_msg("waited 30 s in vain");
 }
 
+struct tickers {
+	struct ticker a, b, c;
+	uint64_t now;
+};
+
+/* On the loop: none can fire before all are set. */
+static void set_tickers(void *arg)
+{
+	struct tickers *t = arg;
+
+	t->now = loop_now_ns();
+	loop_timer_set(&t->b.t, t->now + 60000000);
+	loop_timer_set(&t->a.t, t->now + 3600000000000);
+	loop_timer_set(&t->c.t, t->now + 90000000);
+	loop_timer_set(&t->a.t, t->now + 30000000); /* moved to the front */
+}
+
 static void timers_fire_in_order_and_not_early(void **state)
 {
 	struct loop *loop = started_loop(NULL);
-	struct ticker a = {0}, b = {0}, c = {0};
-	uint64_t now = loop_now_ns();
+	struct tickers t = {0};
 
 	(void)state;
-	loop_timer_init(&a.t, loop, tick, &a);
-	loop_timer_init(&b.t, loop, tick, &b);
-	loop_timer_init(&c.t, loop, tick, &c);
-	loop_timer_set(&b.t, now + 60000000);
-	loop_timer_set(&a.t, now + 3600000000000);
-	loop_timer_set(&c.t, now + 90000000);
-	loop_timer_set(&a.t, now + 30000000); /* moved to the front */
-	wait_for(&c.ran, 1);
-	assert_int_equal(a.ran, 1);
-	assert_int_equal(b.ran, 1);
-	assert_true(a.at >= now + 30000000 && a.at <= b.at && b.at <= c.at);
-	assert_true(b.at >= now + 60000000);
+	loop_timer_init(&t.a.t, loop, tick, &t.a);
+	loop_timer_init(&t.b.t, loop, tick, &t.b);
+	loop_timer_init(&t.c.t, loop, tick, &t.c);
+	loop_call(loop, set_tickers, &t);
+	wait_for(&t.c.ran, 1);
+	assert_int_equal(t.a.ran, 1);
+	assert_int_equal(t.b.ran, 1);
+	assert_true(t.a.at >= t.now + 30000000 && t.a.at <= t.b.at);
+	assert_true(t.b.at >= t.now + 60000000 && t.b.at <= t.c.at);
 	loop_destroy(loop);
 }
 

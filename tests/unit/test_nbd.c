@@ -37,15 +37,20 @@ struct fixture {
 struct mem {
 	uint8_t bytes[LEN];
 	uint64_t delay_ns, bad_from, bad_end;
-	unsigned in_flight, most_in_flight, flushes;
+	unsigned in_flight, flushes;
+	unsigned gather; /* the first wait until so many are there */
+	bool gathered;
 };
 
 static int mem_wait(struct blk *b, uint64_t off, uint64_t len)
 {
 	struct mem *m = b->priv;
 
-	if (++m->in_flight > m->most_in_flight)
-		m->most_in_flight = m->in_flight;
+	m->in_flight++;
+	for (int i = 0; m->in_flight < m->gather && i < 60000; i++)
+		co_sleep_ns(b->ctx, 1000000);
+	m->gathered |= m->in_flight >= m->gather;
+	m->gather = 0;
 	if (m->delay_ns)
 		co_sleep_ns(b->ctx, rand() % m->delay_ns);
 	m->in_flight--;
@@ -408,6 +413,7 @@ static int do_storm(void *arg)
 	unsigned left;
 
 	m->delay_ns = 300000;
+	m->gather = 8;
 	assert_int_equal(serve(f, &a, NULL, 0), 0);
 	for (int i = 0; i < 2; i++)
 		nodes[i] = connect_to(f, "", true, NULL);
@@ -416,7 +422,7 @@ static int do_storm(void *arg)
 	wait_workers(w, &left);
 	for (unsigned i = 0; i < WORKERS; i++)
 		assert_int_equal(w[i].ret, 0);
-	assert_true(m->most_in_flight > 4);
+	assert_true(m->gathered);
 	assert_memory_equal(m->bytes, shadow, LEN);
 	blk_unref(nodes[0]);
 	blk_unref(nodes[1]);

@@ -124,12 +124,21 @@ static unsigned nr_rounds(void)
 	return text ? (unsigned)atoi(text) : 1;
 }
 
+/* Under unsafe, something is lost in time. */
+static bool is_enough(const struct power_bench *b, unsigned rounds)
+{
+	if (rounds < nr_rounds() * 4)
+		return false;
+	return !cache_modes[b->cfg.preset].ignore_flush || b->losses ||
+	       b->destroyed || rounds >= nr_rounds() * 40;
+}
+
 /* Every kind of cut some times, on one image as long as that goes. */
 static void one_image(struct power_bench *b)
 {
 	bool goes_on = false;
 
-	for (unsigned i = 0; i < nr_rounds() * 4; i++) {
+	for (unsigned i = 0; !is_enough(b, i); i++) {
 		if (!goes_on)
 			bench_init(b);
 		goes_on = bench_round(b, (enum blk_cut)(i % 4));

@@ -374,11 +374,14 @@ static int run_crashes(void *arg)
 static void crash_with(const char *cluster)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
+	int fd;
 
 	f->cluster = cluster;
 	f->random = 1;
-	snprintf(f->path, sizeof(f->path), "/tmp/test_qcow2_bitmaps.%d",
-		 getpid());
+	strcpy(f->path, "/tmp/test_qcow2_bitmaps.XXXXXX");
+	fd = mkstemp(f->path);
+	assert_true(fd >= 0);
+	close(fd);
 	assert_int_equal(blk_bench_start(&f->bench), 0);
 	assert_int_equal(blk_run(f->bench.ctx, run_crashes, f), 0);
 	blk_bench_stop(&f->bench);

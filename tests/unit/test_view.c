@@ -109,6 +109,8 @@ static int views_stay(void *arg)
 			j = blk_job_start(&job, &e);
 		look_for_a_while(&second, t);
 		look_at(&first, 0, first.len);
+		for (int i = 0; !blk_view_copied(first.view) && i < 1000; i++)
+			look_for_a_while(&first, t);
 		SHADOW_CHECK(blk_view_copied(first.view), "nothing was copied");
 		look_end(&first);
 		look_for_a_while(&second, t);
