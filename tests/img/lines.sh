@@ -10,6 +10,14 @@ for program in qemu-img qemu-io python3; do
 		exit 77
 	}
 done
+# A wrapper in the path would start something else each time.
+python=$(python3 -c 'import sys; print(sys.executable)')
+python3()
+{
+	"$python" "$@"
+}
+export python
+export -f python3
 work=$(mktemp -d "${TMPDIR:-/tmp}/binnacle-lines-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -18,7 +26,7 @@ trap 'rm -rf "$work"' EXIT
 normalise()
 {
 	sed -E -e '/^cache -- /d' -e 's/^[^ ]* line [0-9]+: +[0-9]+ Killed.*/Killed/' \
-		-e 's/[0-9.]+ sec \(.*/SEC/' -e 's/binnacle-(img|io)/qemu-\1/g' \
+		-e 's/ops; [0-9.:]+( sec)? \(.*/ops; SEC/' -e 's/binnacle-(img|io)/qemu-\1/g' \
 		-e 's/20[0-9-]{8} [0-9:]{8}/DATE/' \
 		-e 's/(disk size|"actual-size"): [0-9.]+( .?i?B)?/\1: N/' \
 		-e 's/"date-n?sec": [0-9]+/"date": N/'

@@ -37,10 +37,10 @@ io()
 	timeout 60 "$programs/binnacle-io" "$@"
 }
 
-# Starts a server in the background; its pid is in $server.
+# Starts a server in the background; its pid is in $server.  It dies with us.
 start()
 {
-	"$@" &
+	setpriv --pdeathsig KILL "$@" &
 	server=$!
 	servers="$servers $server"
 }
@@ -51,15 +51,38 @@ stop()
 	wait "$1" 2>/dev/null || true
 }
 
+# Until someone listens at a socket: a moment after that has appeared.
 wait_for()
 {
-	for _ in $(seq 300); do
-		if [ -e "$1" ]; then
+	for _ in $(seq 600); do
+		if grep -q " 00010000 .* $1\$" /proc/net/unix; then
 			return
 		fi
 		sleep 0.1
 	done
-	fail "$1 did not appear"
+	fail "nobody listens at $1"
+	exit 1
+}
+
+tcp_listens()
+{
+	grep -qs ":$(printf %04X $port) 0*:0000 0A" /proc/net/tcp /proc/net/tcp6
+}
+
+# start, at a TCP port that is free; it is in $port.
+start_tcp()
+{
+	for _ in $(seq 20); do
+		port=$((20000 + RANDOM % 12000))
+		tcp_listens && continue
+		start "$@" -p $port
+		for _ in $(seq 600); do
+			tcp_listens && return
+			kill -0 $server 2>/dev/null || break
+			sleep 0.1
+		done
+	done
+	fail "nobody listens at a port"
 	exit 1
 }
 

@@ -108,12 +108,12 @@ void io_print_report(const struct io_report *r)
 	printf("%s %" PRIu64 "/%" PRIu64 " bytes at offset %" PRIu64 "\n",
 	       r->verb, r->len, r->len, r->off);
 	printf("%s, 1 ops; ", io_size_text(r->len, total));
-	if (hundredths >= 6000)
+	if (hundredths >= 100)
 		printf("%u:%02u:%02u.%02u", hundredths / 360000,
 		       hundredths / 6000 % 60, hundredths / 100 % 60,
 		       hundredths % 100);
 	else
-		printf("%02u.%02u sec", hundredths / 100, hundredths % 100);
+		printf("00.%02u sec", hundredths);
 	printf(" (%s/sec and %.4f ops/sec)\n", io_size_text(r->len / t, speed),
 	       1 / t);
 }
