@@ -36,6 +36,7 @@ static uint64_t last_ms, credit;
 static unsigned nr_busy;
 static bool present, writing, never_flush, tells;
 static uint64_t nr_torn, nr_acked, stable, promised;
+static uint64_t failed; /* the first record whose write was refused, or 0 */
 /* Up to where the next flush, or what stands for it, is not yet due. */
 static uint64_t settled;
 
@@ -156,7 +157,7 @@ static void report(void)
 /* Up to which record every write was answered. */
 static uint64_t acked(void)
 {
-	uint64_t n = issued;
+	uint64_t n = failed ? failed - 1 : issued;
 
 	for (unsigned i = 0; i < disk_facts()->slots; i++) {
 		if (uses[i] == SLOT_WRITE && slot_numbers[i] <= n)
@@ -195,6 +196,8 @@ static void finish(unsigned slot, uint8_t status)
 		print("disk error status=%u use=%u number=%lu", status, use,
 		      number);
 		writing = false;
+		if (use == SLOT_WRITE && (!failed || number < failed))
+			failed = number;
 		return;
 	}
 	switch (use) {
@@ -301,6 +304,15 @@ void record_find(void)
 	nr_acked = found;
 }
 
+/* From the first record on that the disk refused. */
+static void write_again(void)
+{
+	issued = written = failed - 1;
+	if (settled > issued)
+		settled = issued;
+	failed = 0;
+}
+
 static void issue_flush(void)
 {
 	if (nr_busy)
@@ -330,6 +342,10 @@ void record_work(void)
 			issue_flush();
 		return;
 	}
+	if (failed && nr_busy)
+		return;
+	if (failed)
+		write_again();
 	credit += (now - last_ms) * per_second;
 	last_ms = now;
 	if (credit > DISK_SLOTS * 1000)

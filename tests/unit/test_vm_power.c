@@ -3,13 +3,11 @@
  * stable it finds again, under unsafe it doesn't; machines with a disk that
  * can't bear it refuse.
  */
-#include "tests/unit/vm_test.h"
+#include "tests/unit/record_guest.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-
-#include "core/vm_power.h"
 
 #define DISK_LEN (8 << 20)
 
@@ -38,92 +36,37 @@ static int cut(struct vm *vm, const char *how, struct error *e)
 
 /* ---- a guest that counts ---- */
 
-static uint64_t number_after(const char *line, const char *name)
+/* How many records less it finds than were promised. */
+static uint64_t one_cut(struct record_guest *g, const char *how,
+			const char *cache)
 {
-	const char *at = strstr(line, name);
-
-	if (!at || at > line + strcspn(line, "\n"))
-		fail_msg("no %s in '%.*s'", name, (int)strcspn(line, "\n"),
-			 line);
-	return strtoull(at + strlen(name), NULL, 10);
-}
-
-/* The last that it said whole: the cut may have come within a line. */
-static void last_said(const char *text, uint64_t *acked, uint64_t *stable)
-{
-	*acked = *stable = 0;
-	for (; (text = strstr(text, "disk acked=")); text++) {
-		unsigned long long a, st;
-		char end;
-
-		if (sscanf(text, "disk acked=%llu stable=%llu%c", &a, &st,
-			   &end) != 3 ||
-		    end != '\r')
-			continue;
-		*acked = a;
-		*stable = st;
-	}
-}
-
-/* Lets it work for some flushes, cuts, waits for what the next start finds:
- * how many records less than promised. */
-static uint64_t one_cut(struct vm *vm, struct vm_test_serial *s,
-			const char *how, const char *cache)
-{
-	struct error e = {0};
-	uint64_t acked, stable, found;
-	const char *line;
-
-	vm_test_wait_serial(vm, s, "ready");
-	for (int i = 0; i < 3; i++) {
-		size_t from = s->len;
-
-		VM_TEST_UNTIL(vm, (vm_test_serial_read(vm, s),
-				   strstr(s->text + from, "disk wrote=")));
-	}
-	if (cut(vm, how, &e))
-		fail_msg("cut %s: %s", how, e.msg);
-	vm_test_serial_read(vm, s);
-	/* What was said before the new start. */
-	last_said(s->text, &acked, &stable);
-	assert_true(stable > 0 && stable <= acked);
+	record_guest_cut(g, how);
+	assert_true(g->stable > 0 && g->stable <= g->acked);
 	if (!strcmp(cache, "writethrough"))
-		assert_int_equal(stable, acked);
-	s->len = 0;
-	line = vm_test_wait_serial(vm, s, "disk found=");
-	found = number_after(line, "found=");
-	print_message("acked=%llu stable=%llu %.*s\n",
-		      (unsigned long long)acked, (unsigned long long)stable,
-		      (int)strcspn(line, "\r\n"), line);
+		assert_int_equal(g->stable, g->acked);
 	/* All that reached the disk arrives whole; tables of the overlay that
 	 * were in our memory are lost all the same. */
 	if (!strncmp(how, "all", 3))
-		assert_int_equal(number_after(line, "torn="), 0);
-	return stable > found ? stable - found : 0;
+		assert_int_equal(g->torn, 0);
+	return record_guest_missing(g);
 }
 
 static void run(const char *cache, bool is_unsafe)
 {
 	static const char *const cuts[] = {"none 1", "all 2", "subset 3",
 					   "torn 4"};
-	static struct vm_test_serial serial;
 	static struct vm_power_cut facts;
-	struct vm_config c;
+	static struct record_guest g;
 	uint64_t lost = 0;
 	char text[256];
-	struct vm *vm;
 
-	config(&c, "virtio", cache);
-	strcpy(c.kernel, DEMO_ELF);
-	strcpy(c.append, "mode=power,text iops=400 slots=256 flush=8");
-	memset(&serial, 0, sizeof(serial));
-	vm = vm_test_create(&c);
-	vm_test_do(vm, VM_CMD_RESUME);
+	record_guest_create(&g, disk_path, "virtio", cache);
+	vm_test_do(g.vm, VM_CMD_RESUME);
 	for (unsigned i = 0; i < 4; i++) {
-		uint64_t missing = one_cut(vm, &serial, cuts[i], cache);
+		uint64_t missing = one_cut(&g, cuts[i], cache);
 		const struct vm_cut_row *row = &facts.disks[0];
 
-		vm_power_cut_copy(vm, &facts);
+		vm_power_cut_copy(g.vm, &facts);
 		assert_int_equal(facts.nr, i + 1);
 		assert_int_equal(facts.seed, i + 1);
 		assert_int_equal(facts.nr_disks, 1);
@@ -141,11 +84,11 @@ static void run(const char *cache, bool is_unsafe)
 			fail_msg("the guest lost records, the table says: %s",
 				 row->verdict);
 		lost += missing;
-		assert_int_equal(vm_test_state(vm), VM_RUNNING);
+		assert_int_equal(vm_test_state(g.vm), VM_RUNNING);
 	}
 	if (is_unsafe && !lost)
 		fail_msg("nothing was lost under unsafe");
-	vm_destroy(vm);
+	vm_destroy(g.vm);
 }
 
 static void promises_are_kept(void **state)

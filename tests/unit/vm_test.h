@@ -193,23 +193,32 @@ static inline void vm_test_serial_read(struct vm *vm, struct vm_test_serial *s)
 	s->text[s->len] = '\0';
 }
 
-/* Waits until the guest wrote what; returns where it stands. */
-static inline const char *
-vm_test_wait_serial(struct vm *vm, struct vm_test_serial *s, const char *what)
+/* Waits until the guest wrote what, at or behind the from-th byte that is kept;
+ * returns where it stands. */
+static inline const char *vm_test_wait_serial_from(struct vm *vm,
+						   struct vm_test_serial *s,
+						   size_t from,
+						   const char *what)
 {
 	uint64_t end = loop_now_ns() + VM_WAIT_NS;
 	const char *at;
 
 	for (;;) {
 		vm_test_serial_read(vm, s);
-		at = strstr(s->text, what);
+		at = strstr(s->text + from, what);
 		if (at)
 			return at;
 		if (loop_now_ns() > end || vm_test_state(vm) == VM_CRASHED)
 			VM_TEST_FAIL(vm, "waited in vain for '%s' on serial",
 				     what);
-		usleep(20000);
+		usleep(5000);
 	}
+}
+
+static inline const char *
+vm_test_wait_serial(struct vm *vm, struct vm_test_serial *s, const char *what)
+{
+	return vm_test_wait_serial_from(vm, s, 0, what);
 }
 
 static inline bool vm_test_screen_has(struct vm *vm, const char *what)
