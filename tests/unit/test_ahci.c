@@ -441,16 +441,14 @@ static void soft_reset_sends_the_signature(void **state)
 static void comreset_waits_for_what_is_in_flight(void **state)
 {
 	struct guest g;
-	uint64_t n = 100;
 
 	make(&g, *state, DRIVE_WRITEBACK, false);
-	pc_gate.gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	pc_gate_shut(&pc_gate.gate);
 	put_fis(&g, 0, 0x25, 0, 1, 0);
 	put_header(&g, 0, 0, 1);
 	put_prd(&g, 0, 0, DATA, 512);
 	pc_out(g.pc, CI, 1, 4);
-	while (!drive_in_flight(g.pc->drive))
-		usleep(1000);
+	pc_wait_in_flight(g.pc, 1);
 	assert_int_equal(pc_in(g.pc, TFD, 4) & 0x80, 0x80);
 	pc_out(g.pc, CMD, 0x10, 4);
 	assert_int_equal(pc_in(g.pc, CI, 4), 0);
@@ -460,13 +458,12 @@ static void comreset_waits_for_what_is_in_flight(void **state)
 	pc_out(g.pc, SCTL, 0, 4);
 	assert_int_equal(pc_in(g.pc, SSTS, 4) & 0xf, 3);
 	assert_int_equal(pc_in(g.pc, TFD, 4) & 0x80, 0x80);
-	assert_int_equal(write(pc_gate.gate, &n, sizeof(n)), sizeof(n));
+	pc_gate_pass(pc_gate.gate, 100);
 	pc_wait_reg(g.pc, CMD, 4, 0x8000, 0);
 	pc_wait_reg(g.pc, TFD, 4, 0xff, 0x50);
 	port_start(&g);
 	assert_int_equal(command(&g, 0x25, 0, 1, 0, 512, false), 0x50);
-	close(pc_gate.gate);
-	pc_gate.gate = -1;
+	pc_gate_open(&pc_gate.gate);
 }
 
 static void controller_reset_starts_afresh(void **state)
@@ -640,34 +637,28 @@ static void state_moves_to_another_machine(void **state)
 
 /* ---- noise ---- */
 
-static uint32_t next_random(uint32_t *seed)
-{
-	*seed = *seed * 1664525u + 1013904223u;
-	return *seed >> 8;
-}
-
 static void put_noise(struct guest *g, uint32_t *seed, unsigned slot)
 {
 	static const uint8_t codes[] = {0x06, 0x20, 0x25, 0x2f, 0x35, 0x60,
 					0x61, 0xa0, 0xa1, 0xc8, 0xca, 0xe7,
 					0xec, 0xef, 0xff, 0x30};
-	uint32_t r = next_random(seed);
-	unsigned nr = next_random(seed) % 8;
+	uint32_t r = pc_random(seed);
+	unsigned nr = pc_random(seed) % 8;
 
-	put_fis(g, slot, codes[r % sizeof(codes)], next_random(seed) % 9000,
-		(uint16_t)next_random(seed), (uint16_t)(r >> 8));
+	put_fis(g, slot, codes[r % sizeof(codes)], pc_random(seed) % 9000,
+		(uint16_t)pc_random(seed), (uint16_t)(r >> 8));
 	if (r % 7 == 0)
 		for (unsigned i = 0; i < 64; i++)
-			table(g, slot)[i] = (uint8_t)next_random(seed);
+			table(g, slot)[i] = (uint8_t)pc_random(seed);
 	for (unsigned i = 0; i < 16; i++)
-		table(g, slot)[0x40 + i] = (uint8_t)next_random(seed);
-	put_header(g, slot, (uint16_t)(next_random(seed) & 0x5e0),
+		table(g, slot)[0x40 + i] = (uint8_t)pc_random(seed);
+	put_header(g, slot, (uint16_t)(pc_random(seed) & 0x5e0),
 		   r % 50 ? (uint16_t)nr : 0xffff);
 	for (unsigned i = 0; i < nr; i++)
 		put_prd(g, slot, i,
-			r % 5 ? DATA + next_random(seed) % 0x10000
-			      : (uint64_t)next_random(seed) << (r % 30),
-			1 + next_random(seed) % 70000);
+			r % 5 ? DATA + pc_random(seed) % 0x10000
+			      : (uint64_t)pc_random(seed) << (r % 30),
+			1 + pc_random(seed) % 70000);
 	if (r % 31 == 0)
 		memset(pc_ram(g->pc, LIST + 32 * slot + 8), (int)r, 8);
 }
@@ -676,21 +667,20 @@ static void put_noise(struct guest *g, uint32_t *seed, unsigned slot)
 static void noise(struct guest *g, uint32_t seed)
 {
 	for (unsigned round = 0; round < 250; round++) {
-		uint32_t issue = next_random(&seed) & 0xff;
+		uint32_t issue = pc_random(&seed) & 0xff;
 
 		for (unsigned slot = 0; slot < 8; slot++)
 			put_noise(g, &seed, slot);
-		pc_out(g->pc, SACT, next_random(&seed) & 0xff, 4);
+		pc_out(g->pc, SACT, pc_random(&seed) & 0xff, 4);
 		pc_out(g->pc, CI, issue, 4);
 		for (unsigned i = 0; i < 12; i++) {
-			unsigned reg = next_random(&seed) % 0x200;
+			unsigned reg = pc_random(&seed) % 0x200;
 
 			if (round % 4 == 0)
 				pc_out(g->pc, PC_BAR + reg,
-				       next_random(&seed) * 257,
-				       1u << next_random(&seed) % 4);
-			pc_in(g->pc, PC_BAR + reg,
-			      1u << next_random(&seed) % 4);
+				       pc_random(&seed) * 257,
+				       1u << pc_random(&seed) % 4);
+			pc_in(g->pc, PC_BAR + reg, 1u << pc_random(&seed) % 4);
 		}
 		pc_out(g->pc, CMD, 0, 4);
 		pc_wait_reg(g->pc, CMD, 4, 0x8000, 0);

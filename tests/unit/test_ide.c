@@ -392,14 +392,12 @@ static void no_bus_master_no_dma(void **state)
 static void soft_reset_waits_for_what_is_in_flight(void **state)
 {
 	struct guest *g = make(*state, DRIVE_WRITEBACK, false);
-	uint64_t n = 100;
 
-	pc_gate.gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	pc_gate_shut(&pc_gate.gate);
 	put_prd(g, 0, DATA, 512, true);
 	issue(g, 0xc8, 0, 1, 0);
 	start_dma(g, false);
-	while (!drive_in_flight(g->pc->drive))
-		usleep(1000);
+	pc_wait_in_flight(g->pc, 1);
 	assert_int_equal(inb(g, CMD_CONTROL), BSY);
 	outb(g, CMD_CONTROL, 4);
 	assert_int_equal(inb(g, CMD_CONTROL), BSY);
@@ -407,14 +405,13 @@ static void soft_reset_waits_for_what_is_in_flight(void **state)
 	/* Still: its data may land at any time. */
 	assert_int_equal(inb(g, CMD_CONTROL), BSY);
 	outb(g, CMD_STATUS, 0xec);
-	assert_int_equal(write(pc_gate.gate, &n, sizeof(n)), sizeof(n));
+	pc_gate_pass(pc_gate.gate, 100);
 	assert_int_equal(wait_idle(g), 0x50);
 	assert_false(irq(g));
 	assert_int_equal(inb(g, CMD_COUNT), 1);
 	outb(g, BM, 0);
 	assert_int_equal(dma(g, 0xc8, 0, 1, 0, 512, false), 0x50);
-	close(pc_gate.gate);
-	pc_gate.gate = -1;
+	pc_gate_open(&pc_gate.gate);
 	free(g);
 }
 
@@ -645,12 +642,6 @@ static void waiting_dma_goes_on_in_another_machine(void **state)
 
 /* ---- noise ---- */
 
-static uint32_t next_random(uint32_t *seed)
-{
-	*seed = *seed * 1664525u + 1013904223u;
-	return *seed >> 8;
-}
-
 /* Whatever is written, the next good driver finds the device in order. */
 static void noise(struct guest *g, uint32_t seed)
 {
@@ -660,15 +651,15 @@ static void noise(struct guest *g, uint32_t seed)
 					0xef, 0x08, 0x91, 0xff};
 
 	for (unsigned round = 0; round < 4000; round++) {
-		uint32_t r = next_random(&seed);
+		uint32_t r = pc_random(&seed);
 
 		put_prd(g, r % 4, r % 5 ? DATA + r % 0x10000 : r * 4099,
-			next_random(&seed), r % 3);
+			pc_random(&seed), r % 3);
 		switch (r % 8) {
 		case 0:
-			issue(g, codes[next_random(&seed) % sizeof(codes)],
-			      next_random(&seed) % 9000,
-			      (uint16_t)next_random(&seed) % 600, (uint16_t)r);
+			issue(g, codes[pc_random(&seed) % sizeof(codes)],
+			      pc_random(&seed) % 9000,
+			      (uint16_t)pc_random(&seed) % 600, (uint16_t)r);
 			break;
 		case 1:
 			start_dma(g, r & 8);
@@ -678,16 +669,15 @@ static void noise(struct guest *g, uint32_t seed)
 				pio(g, CMD_DATA, r, 1u << r % 3, r & 16);
 			break;
 		case 3:
-			outb(g, CMD_CONTROL,
-			     (uint8_t)next_random(&seed) & 0x86);
+			outb(g, CMD_CONTROL, (uint8_t)pc_random(&seed) & 0x86);
 			break;
 		case 4:
-			pio(g, (uint16_t)(BM + r % 13), next_random(&seed),
+			pio(g, (uint16_t)(BM + r % 13), pc_random(&seed),
 			    1u << r % 3, r & 32);
 			break;
 		default:
-			pio(g, (uint16_t)(CMD_ERROR + r % 7),
-			    next_random(&seed), 1u << r % 3, r & 64);
+			pio(g, (uint16_t)(CMD_ERROR + r % 7), pc_random(&seed),
+			    1u << r % 3, r & 64);
 		}
 	}
 	outb(g, CMD_CONTROL, 4);

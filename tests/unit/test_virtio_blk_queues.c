@@ -35,12 +35,6 @@ struct guest {
 	unsigned in_flight;
 };
 
-static uint32_t next_random(struct guest *g)
-{
-	g->seed = g->seed * 1664525u + 1013904223u;
-	return g->seed >> 8;
-}
-
 static void make(struct guest *g, struct fake_pc *pc, unsigned cpus)
 {
 	struct device_args args = {.devfn = -1};
@@ -84,7 +78,7 @@ static void ask(struct guest *g, unsigned queue, uint16_t id, uint32_t type,
 		d[n++] = (struct vg_desc){DATA + 8192 * slot, 512 * nr,
 					  type == T_IN ? VG_WRITE : 0};
 	d[n++] = (struct vg_desc){STATUS + slot, 1, VG_WRITE};
-	if (next_random(g) % 2) {
+	if (pc_random(&g->seed) % 2) {
 		for (unsigned i = 0; i < n; i++) {
 			bool last = i + 1 == n;
 			uint16_t w = d[i].flags;
@@ -149,13 +143,14 @@ static void settle(struct guest *g)
 static void ask_random(struct guest *g, unsigned queue, uint16_t id)
 {
 	unsigned slot = queue * VG_IDS + id;
-	uint32_t first = next_random(g) % 16, nr = 1 + next_random(g) % 16;
+	uint32_t first = pc_random(&g->seed) % 16,
+		 nr = 1 + pc_random(&g->seed) % 16;
 	uint32_t sector = 16 * slot + first;
 	uint8_t *data = pc_ram(g->pc, DATA + 8192 * slot);
 
 	if (nr > 16 - first)
 		nr = 16 - first;
-	switch (next_random(g) % 8) {
+	switch (pc_random(&g->seed) % 8) {
 	case 0:
 		ask(g, queue, id, T_FLUSH, 0, 0);
 		break;
@@ -163,7 +158,7 @@ static void ask_random(struct guest *g, unsigned queue, uint16_t id)
 	case 2:
 	case 3:
 		for (unsigned i = 0; i < 512 * nr; i++)
-			data[i] = (uint8_t)next_random(g);
+			data[i] = (uint8_t)pc_random(&g->seed);
 		memcpy(g->shadow + 512 * sector, data, 512 * nr);
 		ask(g, queue, id, T_OUT, sector, nr);
 		break;
@@ -176,18 +171,18 @@ static void ask_random(struct guest *g, unsigned queue, uint16_t id)
 static void work(struct guest *g, unsigned rounds)
 {
 	for (unsigned round = 0; round < rounds; round++) {
-		unsigned queue = next_random(g) % NR_QUEUES;
+		unsigned queue = pc_random(&g->seed) % NR_QUEUES;
 		struct vg_queue *q = &g->queues[queue];
 
-		for (unsigned n = next_random(g) % 6; n; n--) {
-			uint16_t id = (uint16_t)(next_random(g) % VG_IDS);
+		for (unsigned n = pc_random(&g->seed) % 6; n; n--) {
+			uint16_t id = (uint16_t)(pc_random(&g->seed) % VG_IDS);
 
 			if (!q->nr[id])
 				ask_random(g, queue, id);
 		}
 		vg_kick(q);
 		for (unsigned i = 0; i < NR_QUEUES; i++)
-			while (next_random(g) % 4 && take(g, i) >= 0)
+			while (pc_random(&g->seed) % 4 && take(g, i) >= 0)
 				;
 	}
 	settle(g);
@@ -276,31 +271,28 @@ static void all_queues_at_once(void **state)
 /* In flight on every queue: the old requests answer nobody, the new do. */
 static void reset_with_all_queues_in_flight(void **state)
 {
-	uint64_t n = 1000;
 	struct guest g;
 
 	make(&g, *state, NR_QUEUES);
 	for (unsigned form = 0; form < 2; form++) {
 		start(&g, F_FLUSH | (form ? VG_F_PACKED : 0));
-		pc_gate.gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+		pc_gate_shut(&pc_gate.gate);
 		for (unsigned i = 0; i < NR_QUEUES; i++) {
 			for (uint16_t id = 0; id < 2; id++)
 				ask(&g, i, id, T_IN, 0, 1);
 			vg_kick(&g.queues[i]);
 		}
-		while (drive_in_flight(g.pc->drive) < 2 * NR_QUEUES)
-			usleep(1000);
+		pc_wait_in_flight(g.pc, 2 * NR_QUEUES);
 		vg_status(g.pc, 0);
 		assert_int_not_equal(pc_in(g.pc, VG_COMMON + 20, 1), 0);
 		memset(pc_ram(g.pc, VG_RINGS(0)), 0x5a, 0x3000 * NR_QUEUES);
-		assert_int_equal(write(pc_gate.gate, &n, sizeof(n)), sizeof(n));
+		pc_gate_pass(pc_gate.gate, 1000);
 		pc_wait_reg(g.pc, VG_COMMON + 20, 1, 0xff, 0);
 		for (unsigned i = 0; i < 0x3000 * NR_QUEUES; i++)
 			assert_int_equal(*pc_ram(g.pc, VG_RINGS(0) + i), 0x5a);
 		for (unsigned slot = 0; slot < 2; slot++)
 			assert_int_equal(*pc_ram(g.pc, STATUS + slot), 0xee);
-		close(pc_gate.gate);
-		pc_gate.gate = -1;
+		pc_gate_open(&pc_gate.gate);
 		start(&g, F_FLUSH | (form ? 0 : VG_F_PACKED));
 		ask(&g, NR_QUEUES - 1, 0, T_IN, 0, 1);
 		vg_kick(&g.queues[NR_QUEUES - 1]);
@@ -537,7 +529,7 @@ static void rings_in_wrong_places(void **state)
 		vg_queue_init(&g.queues[1], g.pc, 1, packed);
 		for (unsigned at = 0; at < 0x3000; at++)
 			*pc_ram(g.pc, VG_RINGS(0) + at) =
-				(uint8_t)next_random(&g);
+				(uint8_t)pc_random(&g.seed);
 		vg_enable(&q);
 		vg_status(g.pc, 15);
 		for (unsigned kicks = 0; kicks < 5; kicks++)

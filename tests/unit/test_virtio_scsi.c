@@ -38,36 +38,6 @@ static uint8_t tmf(struct guest *g, uint32_t function, uint64_t tag)
 	return *pc_ram(g->pc, HEAD(15) + 0x200);
 }
 
-/* ---- the gate under the drive ---- */
-
-static void close_gate(void)
-{
-	pc_gate.gate = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-}
-
-static void open_gate(void)
-{
-	uint64_t n = 1000;
-
-	assert_int_equal(write(pc_gate.gate, &n, sizeof(n)), sizeof(n));
-}
-
-static void drop_gate(void)
-{
-	close(pc_gate.gate);
-	pc_gate.gate = -1;
-}
-
-static void wait_in_flight(struct guest *g, unsigned nr)
-{
-	uint64_t end = loop_now_ns() + PC_WAIT_NS;
-
-	while (drive_in_flight(g->pc->drive) < nr) {
-		assert_true(loop_now_ns() < end);
-		usleep(1000);
-	}
-}
-
 /* ---- tests ---- */
 
 static void controller_says_what_it_is(void **state)
@@ -280,13 +250,13 @@ static void notifications_are_not_to_be_had(void **state)
 /* Three reads wait in the drive. */
 static void hold_three(struct guest *g)
 {
-	close_gate();
+	pc_gate_shut(&pc_gate.gate);
 	for (unsigned i = 0; i < 3; i++) {
 		build(g, i, read_one, sizeof(read_one), 0, 512);
 		offer(g, 2, (uint16_t)(4 * i));
 	}
 	kick(g, 2);
-	wait_in_flight(g, 3);
+	pc_wait_in_flight(g->pc, 3);
 }
 
 static void one_command_is_aborted(void **state)
@@ -302,7 +272,7 @@ static void one_command_is_aborted(void **state)
 	usleep(20000);
 	/* The function ends after the command. */
 	assert_int_equal(*pc_ram(g.pc, HEAD(15) + 0x200), 0xee);
-	open_gate();
+	pc_gate_pass(pc_gate.gate, 1000);
 	wait_used(&g, 0);
 	assert_int_equal(*pc_ram(g.pc, HEAD(15) + 0x200), 0);
 	g.used[2] += 2;
@@ -310,7 +280,7 @@ static void one_command_is_aborted(void **state)
 	expect_good(answer_of(&g, 0));
 	assert_int_equal(answer_of(&g, 1).response, 2);
 	expect_good(answer_of(&g, 2));
-	drop_gate();
+	pc_gate_open(&pc_gate.gate);
 }
 
 static void reset_of_the_unit_ends_its_commands(void **state)
@@ -320,38 +290,37 @@ static void reset_of_the_unit_ends_its_commands(void **state)
 	make_ready(&g, *state, DRIVE_WRITEBACK, false);
 	hold_three(&g);
 	offer_tmf(&g, LOGICAL_UNIT_RESET, 0);
-	open_gate();
+	pc_gate_pass(pc_gate.gate, 1000);
 	wait_used(&g, 0);
 	g.used[2] += 2;
 	wait_used(&g, 2);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(answer_of(&g, i).response, 4);
 	expect_sense(SEND(&g, 0, 0, 0x00), 0x062903);
-	drop_gate();
+	pc_gate_open(&pc_gate.gate);
 }
 
 /* Commands of many steps stop at the next one. */
 static void long_command_is_aborted(void **state)
 {
 	struct guest g;
-	uint64_t one = 1;
 
 	make_ready(&g, *state, DRIVE_WRITEBACK, false);
-	close_gate();
+	pc_gate_shut(&pc_gate.gate);
 	memset(data_of(&g, 0), 0x77, 512);
 	build(&g, 0, (const uint8_t[]){0x41, 0, B32(0), 0, B16(1024), 0}, 10,
 	      512, 0);
 	offer(&g, 2, 0);
 	kick(&g, 2);
-	wait_in_flight(&g, 1);
+	pc_wait_in_flight(g.pc, 1);
 	offer_tmf(&g, ABORT_TASK_SET, 0);
 	usleep(20000);
-	assert_int_equal(write(pc_gate.gate, &one, sizeof(one)), sizeof(one));
+	pc_gate_pass(pc_gate.gate, 1);
 	wait_used(&g, 0);
 	wait_used(&g, 2);
 	assert_int_equal(answer_of(&g, 0).response, 2);
 	assert_int_equal(pc_gate.nr_order, 1);
-	drop_gate();
+	pc_gate_open(&pc_gate.gate);
 }
 
 static void reset_waits_for_what_is_in_flight(void **state)
@@ -365,12 +334,12 @@ static void reset_waits_for_what_is_in_flight(void **state)
 	assert_int_not_equal(get_status(&g), 0);
 	memset(pc_ram(g.pc, ANSWER(0)), 0xee, ANSWER_LEN);
 	*pc_ram(g.pc, USED(2) + 2) = 0xee;
-	open_gate();
+	pc_gate_pass(pc_gate.gate, 1000);
 	pc_wait_reg(g.pc, COMMON + 20, 1, 0xff, 0);
 	/* The old requests answer nobody. */
 	assert_int_equal(*pc_ram(g.pc, ANSWER(0) + 11), 0xee);
 	assert_int_equal(*pc_ram(g.pc, USED(2) + 2), 0xee);
-	drop_gate();
+	pc_gate_open(&pc_gate.gate);
 	start(&g);
 	expect_sense(SEND(&g, 0, 0, 0x00), ATTENTION_POWER_ON);
 	expect_good(SEND(&g, 0, 512, 0x28, 0, B32(0), 0, B16(1), 0));
@@ -460,16 +429,16 @@ static void same_descriptor_twice_stops_the_device(void **state)
 	struct guest g;
 
 	make_ready(&g, *state, DRIVE_WRITEBACK, false);
-	close_gate();
+	pc_gate_shut(&pc_gate.gate);
 	build(&g, 0, read_one, sizeof(read_one), 0, 512);
 	offer(&g, 2, 0);
 	offer(&g, 2, 0);
 	kick(&g, 2);
 	wait_failed(&g);
-	open_gate();
+	pc_gate_pass(pc_gate.gate, 1000);
 	start(&g);
 	expect_sense(SEND(&g, 0, 0, 0x00), ATTENTION_POWER_ON);
-	drop_gate();
+	pc_gate_open(&pc_gate.gate);
 }
 
 static void units_sit_where_there_is_room(void **state)
