@@ -33,7 +33,8 @@ static int print_help(void)
 	       "A virtualization workstation in a terminal.\n\nCommands:\n");
 	for (i = 0; i < NR_COMMANDS; i++)
 		printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
-	printf("\nbinnacle COMMAND --help tells more.\n"
+	printf("\nbinnacle COMMAND --help tells more; --version prints the "
+	       "version.\n"
 	       "Without a command the list of machines opens.\n"
 	       "\nExamples:\n"
 	       "  binnacle\n"

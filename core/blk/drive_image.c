@@ -57,7 +57,7 @@ static struct blk *open_layers(struct blk_ctx *ctx, const struct drive_image *i,
 			       struct blk_options *o, const char *format,
 			       struct error *e)
 {
-	struct blk *file = blk_open(ctx, o, e);
+	struct blk *file = blk_open(ctx, o, e), *top;
 
 	if (file && !format) {
 		format = format_of(i, file, e);
@@ -71,7 +71,10 @@ static struct blk *open_layers(struct blk_ctx *ctx, const struct drive_image *i,
 	if (!file)
 		return NULL;
 	o->format = format;
-	return blk_open_over(file, o, e);
+	top = blk_open_over(file, o, e);
+	if (!top && e)
+		error_prefix(e, e->code, "'%s'", blk_scratch_shown(o->path));
+	return top;
 }
 
 /* A guest sees whole sectors; an image that it may write has them. */

@@ -121,7 +121,6 @@ static int add_disk(struct run_options *o, const char *arg, bool cdrom,
 	memset(d, 0, sizeof(*d));
 	memcpy(d->path, arg, len);
 	d->cdrom = d->readonly = cdrom;
-	strcpy(d->format, "raw");
 	strcpy(d->bus, vm_disk_usual_bus(cdrom));
 	while (comma && !ret) {
 		arg = comma + 1;
@@ -261,8 +260,8 @@ static int parse_all(int argc, char **argv, const struct option *longs,
 	}
 	if (optind < argc)
 		return error_set(e, -EINVAL,
-				 "'%s' is one argument too many; a machine "
-				 "file comes first, then options",
+				 "'%s' is one argument too many; one machine "
+				 "file at most, then options",
 				 argv[optind]);
 	return 0;
 }
@@ -288,5 +287,10 @@ int run_options_parse(int argc, char **argv, struct run_options *out,
 		argc--;
 		argv++;
 	}
-	return parse_all(argc, argv, longs, out, e);
+	ret = parse_all(argc, argv, longs, out, e);
+	if (!ret && out->config.vnc_password_file[0] && !out->config.vnc[0])
+		return error_set(e, -EINVAL,
+				 "a VNC password is of no use without "
+				 "--vnc ADDRESS:DISPLAY");
+	return ret;
 }

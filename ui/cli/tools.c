@@ -14,7 +14,7 @@ static int run_img(int argc, char **argv)
 const struct command command_img = {
 	.name = "img",
 	.args = "COMMAND [OPTION...]",
-	.summary = "makes, converts, checks and describes disk images",
+	.summary = "make, convert, check and describe disk images",
 	.run = run_img,
 	.help = "",
 };
@@ -27,7 +27,7 @@ static int run_io(int argc, char **argv)
 const struct command command_io = {
 	.name = "io",
 	.args = "[OPTION...] [-c COMMAND]... [FILE]",
-	.summary = "reads, writes and examines a disk image by commands",
+	.summary = "read, write and examine a disk image by commands",
 	.run = run_io,
 	.help = "",
 };
@@ -43,7 +43,7 @@ static int run_nbd(int argc, char **argv)
 const struct command command_nbd = {
 	.name = "nbd",
 	.args = "[OPTION...] FILE | --machine NAME[:DISK] [-k SOCKET]",
-	.summary = "serves a disk image, or a running disk, to other programs "
+	.summary = "serve a disk image, or a running disk, to other programs "
 		   "over NBD",
 	.run = run_nbd,
 	.help = "",

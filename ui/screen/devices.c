@@ -259,7 +259,7 @@ static void draw_vcpu(struct ui *ui, const struct vm_vcpu_row *v, int row,
 	canvas_text(c, row, in.col + COL_ID, 19, ROLE_TEXT,
 		    v->state ? v->state : "");
 	canvas_printf(c, row, in.col + COL_WHAT, in.cols - COL_WHAT, ROLE_DIM,
-		      "at 0x%llx", (unsigned long long)v->rip);
+		      "last stopped at 0x%llx", (unsigned long long)v->rip);
 }
 
 static void draw_disk(struct ui *ui, const struct vm_disk_row *d, int row,
@@ -471,7 +471,7 @@ static void detail_vcpu(struct sheet *s, const struct vm_vcpu_row *v,
 
 	line(s, ROLE_TEXT, "State", v->state ? v->state : "");
 	snprintf(text, sizeof(text), "0x%llx", (unsigned long long)v->rip);
-	line(s, ROLE_TEXT, "At", text);
+	line(s, ROLE_TEXT, "Last stop", text);
 	counter(s, "exits", v->exits, before ? before->exits : 0, before);
 	counter(s, "port accesses", v->pio, before ? before->pio : 0, before);
 	counter(s, "MMIO accesses", v->mmio, before ? before->mmio : 0, before);

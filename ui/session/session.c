@@ -183,8 +183,10 @@ static int need_terminal(struct error *e)
 	if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO))
 		return 0;
 	return error_set(e, -ENOTTY,
-			 "standard input and output are no terminal; use "
-			 "--headless, or play a script: BINNACLE_SCRIPT=FILE");
+			 "standard input and output are no terminal; without "
+			 "one there are 'binnacle run --headless', 'binnacle "
+			 "list', 'binnacle command', and BINNACLE_SCRIPT=FILE "
+			 "to play a script");
 }
 
 static int attach(const struct session_options *o, bool start,
@@ -282,6 +284,8 @@ static void print_table(FILE *out, struct json_object *reply)
 		text_size((uint64_t)number_of(m, "memory"), mem, sizeof(mem));
 		text_uptime((uint64_t)number_of(m, "uptime_ns"), up,
 			    sizeof(up));
+		if (!strcmp(text_of(m, "state"), "off"))
+			strcpy(up, "-");
 		fprintf(out, "%-20s %-9s %4" PRId64 " %9s %9s  %s\n",
 			text_of(m, "id"), text_of(m, "state"),
 			number_of(m, "cpus"), mem, up,

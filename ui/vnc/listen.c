@@ -84,7 +84,12 @@ static int listen_on(struct vnc *v, const struct sockaddr *sa, socklen_t len,
 		setsockopt(v->listen_fd, SOL_SOCKET, SO_REUSEADDR, &one,
 			   sizeof(one));
 	if (bind(v->listen_fd, sa, len) || listen(v->listen_fd, BACKLOG)) {
-		ret = error_errno(e, errno, "VNC: can't listen on %s", address);
+		ret = error_errno(e, errno,
+				  errno == EADDRINUSE
+					  ? "VNC: can't listen on %s, choose "
+					    "another display"
+					  : "VNC: can't listen on %s",
+				  address);
 		close(v->listen_fd);
 		v->listen_fd = -1;
 		return ret;

@@ -12,29 +12,30 @@
 #include "core/blk/copy.h"
 #include "core/blk/format.h"
 #include "core/blk/jobs/job_int.h"
+#include "core/blk/scratch.h"
 
 static int stream_check(struct blk_job *j, struct error *e)
 {
 	struct blk *image = blk_disk_image(j->disk);
+	const char *name = blk_scratch_shown(image->name);
 	const struct blk_format *f = blk_format_find(image->drv->name);
 
 	if (!image->backing)
-		return error_set(e, -EINVAL, "'%s' has no backing file",
-				 image->name);
+		return error_set(e, -EINVAL, "'%s' has no backing file", name);
 	if (!f || !f->set_backing)
 		return error_set(e, -ENOTSUP,
 				 "'%s' can't name another backing "
 				 "file",
-				 image->name);
+				 name);
 	if (!j->cfg.base)
 		return 0;
 	if (!blk_chain_above(image, j->cfg.base))
 		return error_set(e, -EINVAL, "'%s' is no layer below '%s'",
-				 j->cfg.base->name, image->name);
+				 j->cfg.base->name, name);
 	if (image->backing == j->cfg.base)
 		return error_set(e, -EINVAL,
-				 "no layer lies between '%s' and '%s'",
-				 image->name, j->cfg.base->name);
+				 "no layer lies between '%s' and '%s'", name,
+				 j->cfg.base->name);
 	return 0;
 }
 
@@ -79,7 +80,7 @@ static int copy_locked(struct blk_job *j, uint64_t off, uint64_t end,
 		if (st < 0 || !n)
 			return error_errno(e, st < 0 ? -st : EIO,
 					   "'%s': what byte %llu is made of",
-					   j->source->name,
+					   blk_scratch_shown(j->source->name),
 					   (unsigned long long)off);
 		c.off = c.dest_off = off;
 		c.len = n;
@@ -117,13 +118,14 @@ static void stream_end(struct blk_job *j, int result, char *text, size_t len)
 	if (result)
 		snprintf(text, len,
 			 "the chain is as it was; '%.100s' holds a part of it",
-			 j->source->name);
+			 blk_scratch_shown(j->source->name));
 	else if (j->base)
 		snprintf(text, len, "'%.60s' lies on '%.60s' now",
-			 j->source->name, j->base->name);
+			 blk_scratch_shown(j->source->name),
+			 blk_scratch_shown(j->base->name));
 	else
 		snprintf(text, len, "'%.100s' has no backing file any more",
-			 j->source->name);
+			 blk_scratch_shown(j->source->name));
 }
 
 const struct blk_job_type blk_job_stream = {
