@@ -3,9 +3,9 @@
  * is what one block status covers, at most a chunk of it.
  *
  * Taking a piece is serial (a status query may wait), reading is parallel, and
- * a lane writes when all pieces before its own are written, or at once when
- * order does not matter.  A compressed write only has to start in order: the
- * format then compresses many side by side.
+ * a lane starts its first write when all pieces before its own have started
+ * their last one, or at once when order does not matter.  That is order enough
+ * for a format to lay clusters out as they come, and writes overlap.
  */
 #include "core/blk/copy.h"
 
@@ -42,7 +42,7 @@ struct copier {
 	uint64_t known_end;
 	enum kind known;
 	struct co_mutex taking;
-	uint64_t nr_taken, turn; /* the piece that may write */
+	uint64_t nr_taken, turn; /* the piece that may start to write */
 	struct co_queue turns;
 	uint32_t chunk;
 	unsigned running;
@@ -178,6 +178,7 @@ static void wait_turn(struct copier *k, const struct piece *p)
 		co_wait(&k->turns, NULL);
 }
 
+/* The next piece's lane runs when this one has to wait for something. */
 static void pass_turn(struct copier *k, const struct piece *p)
 {
 	if (k->c->out_of_order || k->turn != p->number)
@@ -293,16 +294,19 @@ static size_t data_run(const struct blk_copy *c, const uint8_t *buf, size_t len,
 	return n;
 }
 
-static int write_data(struct copier *k, const uint8_t *buf, uint64_t off,
-		      uint64_t len)
+static int write_data(struct copier *k, const struct piece *p,
+		      const uint8_t *buf, uint64_t off)
 {
 	const struct blk_copy *c = k->c;
 	unsigned flags = c->compress_cluster ? BLK_COMPRESSED : 0;
+	uint64_t len = p->len;
 	bool zero;
 	int ret = 0;
 
 	for (size_t n; len && !ret; buf += n, off += n, len -= n) {
 		n = data_run(c, buf, len, off, &zero);
+		if (n == len)
+			pass_turn(k, p);
 		if (zero) {
 			ret = write_zeroes(k, off, n);
 			continue;
@@ -333,12 +337,13 @@ static int do_piece(struct lane *l, const struct piece *p)
 		if (p->kind == KIND_DATA)
 			ret = read_piece(l, p);
 		wait_turn(k, p);
+		/* Clusters are packed side by side. */
 		if (k->c->compress_cluster)
 			pass_turn(k, p);
 		if (k->ret)
 			return k->ret;
 		if (p->kind == KIND_DATA)
-			ret = write_data(k, l->buf, to, p->len);
+			ret = write_data(k, p, l->buf, to);
 		else if (p->kind == KIND_ZERO)
 			ret = write_zeroes(k, to, p->len);
 	} else {

@@ -3,8 +3,8 @@
  * flight; convert, commit, rebase, stream and mirror stand on it.
  *
  * What reads as zeroes is never read, and nothing is asked or read past the
- * end of the source (B15).  Data goes out in the order of its offsets unless
- * out_of_order is set; then neighbours may pass each other.
+ * end of the source (B15).  Writes start in the order of their offsets unless
+ * out_of_order is set; they may end in any order.
  *
  * Thread rule: [co] for blk_copy; [any] for the zero tests.
  */
@@ -39,8 +39,8 @@ struct blk_copy {
 	/* Runs of at least so many zero bytes in data become zeroes in dest;
 	 * 0: data is written as it is, zeroes are allocated. */
 	uint32_t sparse;
-	/* Writes BLK_COMPRESSED in whole clusters of this many bytes, started
-	 * in order; 0: not compressed. */
+	/* Writes BLK_COMPRESSED in whole clusters of this many bytes; 0: not
+	 * compressed. */
 	uint32_t compress_cluster;
 	bool out_of_order;
 	/* Lets the file system copy or share the blocks of plain files; falls
