@@ -133,6 +133,8 @@ int blk_write_zeroes(struct blk *b, uint64_t off, uint64_t len, unsigned flags);
 int blk_discard(struct blk *b, uint64_t off, uint64_t len);
 /* Everything completed before is on stable storage, metadata and all layers. */
 int blk_flush(struct blk *b);
+/* What is added reads as zeroes whenever the new length shows, after a crash
+ * too, even where a backing file goes on. */
 int blk_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 		 bool allow_shrink, struct error *e);
 

@@ -172,7 +172,8 @@ static void work_empty(struct crash *c)
 	done_all(c);
 }
 
-/* What lies past either length is anything until the end of it. */
+/* What is cut off is anything until the end of it; what is added is zeroes at
+ * every moment. */
 static void work_resize(struct crash *c)
 {
 	uint32_t old = disk_sectors(c), small = c->shape->nr * 3 / 4;
@@ -183,8 +184,9 @@ static void work_resize(struct crash *c)
 	if (strstr(c->shape->opts, "compat=0.10") && c->m->nr_snapshots)
 		return;
 	for (uint32_t s = first; s < MODEL_SECTORS; s++) {
-		history_add(&c->m->sectors[s], model_below(c->m, s),
-			    position(c));
+		if (new < old)
+			history_add(&c->m->sectors[s], model_below(c->m, s),
+				    position(c));
 		history_add(&c->m->sectors[s], TAG_ZERO, position(c));
 	}
 	history_add(&c->m->lens, new, position(c));

@@ -16,7 +16,7 @@
 #include "core/blk/qcow2/bitmap.h"
 #include "tests/unit/crash_work.h"
 
-#define DEFAULT_SEEDS 42
+#define DEFAULT_SEEDS 48
 
 /* ---- what a crash leaves ---- */
 
@@ -455,7 +455,9 @@ static int seed_run(void *arg)
 	m->next_tag = 2;
 	m->backing = c->shape->backing;
 	for (uint32_t s = 0; s < MODEL_SECTORS; s++)
-		history_add(&m->sectors[s], model_below(m, s), 0)->done = 0;
+		history_add(&m->sectors[s],
+			    s < c->shape->nr ? model_below(m, s) : TAG_ZERO, 0)
+			->done = 0;
 	history_add(&m->lens, c->shape->nr, 0)->done = 0;
 	make_backing(c);
 	open_live(c);

@@ -54,46 +54,14 @@ static int commit_check(struct blk_job *j, struct error *e)
 	return 0;
 }
 
-/* What reads as zeroes only because base is short must do so when it is longer
- * and what lies below it would show. */
-static int cover_tail(struct blk *top, struct blk *base, uint64_t end,
-		      struct error *e)
-{
-	bool was_writable = top->write;
-	uint64_t n;
-	int ret = was_writable ? 0 : blk_set_write(top, true, e);
-
-	for (uint64_t off = base->len; off < end && !ret; off += n) {
-		int st = blk_status_above(top, base, off, end - off, &n, NULL,
-					  NULL, NULL);
-
-		ret = st < 0 ? st : !n ? -EIO : 0;
-		if (!ret && !(st & BLK_STATUS_ALLOCATED))
-			ret = blk_write_zeroes(top, off, n, 0);
-		if (ret)
-			error_errno(e, -ret, "'%s'", top->name);
-	}
-	if (!ret && (ret = blk_flush(top)))
-		error_errno(e, -ret, "'%s'", top->name);
-	if (!was_writable && top->write)
-		blk_set_write(top, false, NULL);
-	return ret;
-}
-
-/* Base gets top's length: what it has beyond can't be seen through top. */
+/* Base gets top's length.  What it has beyond can't be seen through top, and
+ * what is added reads as zeroes at once, as a base that is short does. */
 static int fit_base(struct blk *top, struct blk *base, struct error *e)
 {
-	uint64_t len = top->len, end = base->backing ? base->backing->len : 0;
 	int ret = 0;
 
-	if (base->len == len)
-		return 0;
-	if (end > len)
-		end = len;
-	if (base->len < end)
-		ret = cover_tail(top, base, end, e);
-	if (!ret)
-		ret = blk_truncate(base, len, BLK_PREALLOC_OFF, true, e);
+	if (base->len != top->len)
+		ret = blk_truncate(base, top->len, BLK_PREALLOC_OFF, true, e);
 	return ret ? error_prefix(e, ret, "the length of '%s'", base->name) : 0;
 }
 

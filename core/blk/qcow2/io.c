@@ -684,8 +684,8 @@ static int zero_part(struct blk *b, uint64_t off, uint64_t end)
 	return ret;
 }
 
-static int zero_as_data(struct blk *b, uint64_t off, uint64_t end,
-			unsigned flags)
+int qcow2_zero_as_data(struct blk *b, uint64_t off, uint64_t end,
+		       unsigned flags)
 {
 	struct iovec v = {NULL, end - off};
 	int ret;
@@ -705,7 +705,7 @@ static int zero_part_or_data(struct blk *b, uint64_t off, uint64_t end,
 {
 	int ret = zero_part(b, off, end);
 
-	return ret == -ENOTSUP ? zero_as_data(b, off, end, flags) : ret;
+	return ret == -ENOTSUP ? qcow2_zero_as_data(b, off, end, flags) : ret;
 }
 
 /* The subclusters [off, end) of one cluster. */
@@ -718,7 +718,7 @@ static int zero_some(struct blk *b, uint64_t off, uint64_t end, unsigned flags)
 	lock_range(s, off, &stop, true);
 	ret = s->corrupt ? -EIO : qcow2_zero_subclusters(s, off, end - off);
 	co_unlock(&s->lock);
-	return ret == -ENOTSUP ? zero_as_data(b, off, end, flags) : ret;
+	return ret == -ENOTSUP ? qcow2_zero_as_data(b, off, end, flags) : ret;
 }
 
 /* [first, last) are whole clusters, but for the disk's end. */

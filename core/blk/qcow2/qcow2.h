@@ -272,6 +272,9 @@ extern const struct blk_driver blk_qcow2_driver;
 /* Writes zeroes that no bitmap records: the guest does not see a change.  Takes
  * the lock; the range may reach past the disk's end in its last cluster. */
 int qcow2_zero_range(struct blk *b, uint64_t off, uint64_t len, unsigned flags);
+/* The same for [off, end), which is held in memory, by writing zeroes. */
+int qcow2_zero_as_data(struct blk *b, uint64_t off, uint64_t end,
+		       unsigned flags);
 
 /* Where a compressed entry's data lies. */
 void qcow2_packed_place(const struct qcow2 *s, uint64_t entry, uint64_t *host,

@@ -14,6 +14,14 @@
  * keeps beyond that stays as long as it is. */
 #define CUT_LOOKS (1u << 24)
 
+/* Bytes of zeroes that are written at once, or a cluster. */
+#define DATA_STEP (1u << 20)
+
+static uint64_t round_up(const struct qcow2 *s, uint64_t off)
+{
+	return (off + s->cluster_len - 1) & ~(s->cluster_len - 1);
+}
+
 int qcow2_cut_file(struct qcow2 *s)
 {
 	uint64_t c =
@@ -42,10 +50,18 @@ int qcow2_cut_file(struct qcow2 *s)
 }
 
 /* [lock] */
+static int set_len(struct qcow2 *s, uint64_t len, struct error *e)
+{
+	struct qcow2_header h = s->h;
+
+	h.disk_len = len;
+	return qcow2_write_header(s, &h, e);
+}
+
+/* [lock] */
 static int shrink(struct qcow2 *s, uint64_t len, struct error *e)
 {
-	uint64_t first = (len + s->cluster_len - 1) & ~(s->cluster_len - 1);
-	struct qcow2_header h;
+	uint64_t first = round_up(s, len);
 	int ret = 0;
 
 	if (first < s->h.disk_len)
@@ -55,9 +71,7 @@ static int shrink(struct qcow2 *s, uint64_t len, struct error *e)
 		return error_errno(e, -ret,
 				   "Failed to discard cropped "
 				   "clusters");
-	h = s->h;
-	h.disk_len = len;
-	ret = qcow2_write_header(s, &h, e);
+	ret = set_len(s, len, e);
 	while (!ret && s->frees.nr)
 		ret = qcow2_write_meta(s, true);
 	if (!ret)
@@ -65,76 +79,82 @@ static int shrink(struct qcow2 *s, uint64_t len, struct error *e)
 	return ret;
 }
 
-/* [lock] */
-static int grow(struct qcow2 *s, uint64_t len, struct error *e)
+/* [lock] The L1 table is long enough for a disk of len bytes. */
+static int grow_l1(struct qcow2 *s, uint64_t len, struct error *e)
 {
 	uint64_t nr = qcow2_l1_for(s, len), *l1;
-	struct qcow2_header h;
 	int ret;
 
 	if (nr > QCOW2_MAX_L1_LEN / 8)
 		return error_set(e, -EFBIG, "Failed to grow the L1 table");
-	h = s->h;
-	h.disk_len = len;
 	if (nr <= s->h.nr_l1)
-		return qcow2_write_header(s, &h, e);
+		return 0;
 	l1 = calloc(nr, 8);
 	if (!l1)
 		return error_set(e, -ENOMEM, "Failed to grow the L1 table");
 	memcpy(l1, s->l1, s->h.nr_l1 * 8ull);
-	ret = qcow2_replace_l1(s, l1, nr, &h, e);
+	ret = qcow2_replace_l1(s, l1, nr, &s->h, e);
 	if (ret)
 		free(l1);
 	return ret;
 }
 
-/* Does the disk show something else than zeroes in [off, end)?  These bytes may
- * lie past its end. */
-static int shows_data(struct blk *b, uint64_t off, uint64_t end, bool *shows)
+/* Version 2 hides whole clusters of the backing file by data only. */
+static int zero_by_data(struct blk *b, uint64_t off, uint64_t len)
 {
-	struct qcow2_run run;
+	uint64_t step = qcow2_of(b)->cluster_len, n;
 	int ret = 0;
 
-	*shows = false;
-	for (; off < end && !ret && !*shows; off += run.len) {
-		ret = qcow2_lookup(qcow2_of(b), off, end - off, &run);
-		*shows = run.kind == QCOW2_NORMAL || run.kind == QCOW2_PACKED ||
-			 (run.kind == QCOW2_UNALLOCATED && b->backing &&
-			  off < b->backing->len);
+	if (step < DATA_STEP)
+		step = DATA_STEP;
+	for (uint64_t at = off; at < off + len && !ret; at += n) {
+		n = off + len - at < step ? off + len - at : step;
+		ret = qcow2_zero_as_data(b, at, at + n, 0);
 	}
 	return ret;
 }
 
+/* The disk will read as zeroes in [off, end), which lies past its end but in
+ * its L1 table; end is a cluster's. */
 static int clear(struct blk *b, uint64_t off, uint64_t end)
 {
-	bool shows;
+	uint64_t below = b->backing ? b->backing->len : 0;
+	struct qcow2_run run;
+	int ret = 0;
+
+	below = (below + 511) & ~511ull;
+	for (; off < end && !ret; off += run.len) {
+		ret = qcow2_lookup(qcow2_of(b), off, end - off, &run);
+		if (ret || run.kind == QCOW2_ZEROES)
+			continue;
+		if (run.kind == QCOW2_UNALLOCATED && off >= below)
+			continue;
+		if (run.kind == QCOW2_UNALLOCATED && off + run.len > below)
+			run.len = round_up(qcow2_of(b), below) - off;
+		ret = qcow2_zero_range(b, off, run.len, 0);
+		if (ret == -ENOTSUP)
+			ret = zero_by_data(b, off, run.len);
+	}
+	return ret;
+}
+
+/* All that a longer disk needs before the header gives it its length: then what
+ * is added reads as zeroes at once, whatever the backing file, or what the disk
+ * was before, holds there. */
+static int prepare_growth(struct blk *b, uint64_t len, enum blk_prealloc mode,
+			  struct error *e)
+{
+	struct qcow2 *s = qcow2_of(b);
 	int ret;
 
-	if (off >= end)
-		return 0;
-	ret = shows_data(b, off, end, &shows);
-	if (ret || !shows)
-		return ret;
-	ret = qcow2_zero_range(b, off, end - off, 0);
-	/* Version 2 hides whole clusters of the backing file by data only. */
-	return ret == -ENOTSUP ? blk_write_zeroes(b, off, end - off, 0) : ret;
-}
-
-/* The rest of the last cluster, where a longer disk may have left something;
- * before the new length shows it. */
-static int clear_tail(struct blk *b)
-{
-	uint64_t mask = qcow2_of(b)->cluster_len - 1;
-
-	return clear(b, b->len, (b->len + mask) & ~mask);
-}
-
-/* What was added reads as zeroes even where the backing file goes on. */
-static int clear_backing(struct blk *b, uint64_t old)
-{
-	uint64_t end = b->backing ? b->backing->len : 0;
-
-	return clear(b, old, end < b->len ? end : b->len);
+	co_lock(&s->lock);
+	ret = grow_l1(s, len, e);
+	co_unlock(&s->lock);
+	if (!ret && clear(b, b->len, round_up(s, len)))
+		ret = error_set(e, -EIO, "Could not clear the disk's end");
+	if (!ret && b->data_file)
+		ret = blk_truncate(b->data_file, len, mode, true, e);
+	return ret;
 }
 
 int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
@@ -158,12 +178,13 @@ int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 		return error_set(e, -EINVAL,
 				 "Preallocation can't be used for shrinking an "
 				 "image");
-	if (len > old && clear_tail(b))
-		return error_set(e, -EIO, "Could not clear the disk's end");
+	ret = len > old ? prepare_growth(b, len, mode, e) : 0;
+	if (ret)
+		return ret;
 	co_lock(&s->lock);
 	ret = qcow2_bitmaps_resize_begin(s, e);
 	if (!ret) {
-		ret = len < old ? shrink(s, len, e) : grow(s, len, e);
+		ret = len < old ? shrink(s, len, e) : set_len(s, len, e);
 		err = qcow2_bitmaps_resize_end(s, ret ? NULL : e);
 		ret = ret ? ret : err;
 	}
@@ -171,9 +192,7 @@ int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
 	if (ret)
 		return ret;
 	b->len = len;
-	if (len > old && clear_backing(b, old))
-		return error_set(e, -EIO, "Could not clear the disk's end");
-	if (b->data_file)
+	if (len < old && b->data_file)
 		ret = blk_truncate(b->data_file, len, mode, allow_shrink, e);
 	if (!ret && mode != BLK_PREALLOC_OFF)
 		ret = qcow2_preallocate(b, old, len, mode, e);
