@@ -82,7 +82,7 @@ static inline void start(struct ui *ui, const char *id)
 	assert_non_null(m);
 	ui_choose(ui, m);
 	ui_command(ui, "start");
-	for (int i = 0; i < 5000 && !machine_is_running(m); i++) {
+	for (int i = 0; i < 60000 && !machine_is_running(m); i++) {
 		ui_refresh(ui);
 		usleep(1000);
 	}

@@ -180,23 +180,32 @@ static void pm_base_moves(void **state)
 	assert_int_equal(in(b, 0x830, 4) & 0x20, 0x20);
 }
 
-static void pm_timer_runs(void **state)
+static double pm_timer_hz(struct board *b)
 {
-	struct board *b = *state;
 	uint64_t t0, t1;
 	uint32_t c0, c1;
-	double hz;
 
-	pm_on(b);
 	t0 = loop_now_ns();
 	c0 = in(b, PM + 8, 4);
 	usleep(50000);
 	c1 = in(b, PM + 8, 4);
 	t1 = loop_now_ns();
-	hz = ((c1 - c0) & 0xffffff) * 1e9 / (double)(t1 - t0);
-	/* Reading takes time of its own on a busy machine, never less. */
-	assert_true(hz <= 3579545 * 1.001);
-	assert_true(hz >= 3579545 * 0.3);
+	return ((c1 - c0) & 0xffffff) * 1e9 / (double)(t1 - t0);
+}
+
+/* Reading takes time of its own on a busy machine, never less. */
+static void pm_timer_runs(void **state)
+{
+	struct board *b = *state;
+	double hz, best = 0;
+
+	pm_on(b);
+	for (int i = 0; i < 20 && best < 3579545 * 0.9; i++) {
+		hz = pm_timer_hz(b);
+		assert_true(hz <= 3579545 * 1.001);
+		best = hz > best ? hz : best;
+	}
+	assert_true(best >= 3579545 * 0.3);
 }
 
 static void power_button_raises_sci(void **state)

@@ -1,6 +1,7 @@
 # Shared by the tests of this folder; to be sourced.  Xvfb, a viewer under it,
 # screenshots, and a cleanup that ends only what was started here.
 
+patience=90 # seconds for what takes one on a quiet machine
 work=$(mktemp -d) || exit 1
 started=
 
@@ -57,19 +58,30 @@ wait_for() {
 }
 
 # A display number of its own: servers that look for a free one at the same
-# time take each other's sockets away.
+# time take each other's sockets away.  Keys held down by a starved xdotool
+# don't repeat.
 start_x() {
 	number=$((100 + $$ % 5000))
-	Xvfb ":$number" -screen 0 1024x768x24 -nolisten tcp -noreset \
-		>"$work/xvfb.log" 2>&1 &
-	started="$started $!"
-	DISPLAY=:$number
-	export DISPLAY
-	wait_for 30 x_answers || fail "Xvfb does not start"
+	for _ in 1 2 3 4 5; do
+		Xvfb ":$number" -screen 0 1024x768x24 -nolisten tcp -noreset \
+			-r >"$work/xvfb.log" 2>&1 &
+		server_x=$!
+		started="$started $server_x"
+		DISPLAY=:$number
+		export DISPLAY
+		wait_for "$patience" x_started
+		kill -0 "$server_x" 2>/dev/null && x_answers && return
+		number=$((number + 5000)) # somebody has that one
+	done
+	fail "Xvfb does not start"
 }
 
 x_answers() {
 	xdotool getdisplaygeometry >/dev/null 2>&1
+}
+
+x_started() {
+	! kill -0 "$server_x" 2>/dev/null || x_answers
 }
 
 # start_viewer PORT [OPTION...]; the window's id in $window.
@@ -81,7 +93,7 @@ start_viewer() {
 		-Shared=1 "127.0.0.1::$port" >"$work/viewer.log" 2>&1 &
 	viewer=$!
 	started="$started $viewer"
-	wait_for 30 find_window || fail "the viewer shows no window"
+	wait_for "$patience" find_window || fail "the viewer shows no window"
 }
 
 find_window() {

@@ -13,8 +13,8 @@
 #define MS	  1000000ull
 #define LINE_LEN  1024
 #define POLL_MS	  50
-#define WAIT_SECS 10
-#define EXPECT_MS 2000
+#define WAIT_SECS 60
+#define EXPECT_MS 30000
 
 struct script {
 	char path[1024];

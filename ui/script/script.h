@@ -8,9 +8,9 @@
  *   :COMMAND             a palette command; destructive ones don't ask; one
  *                        that fails ends the script
  *   wait-text RE [SECS]  until a row of the screen matches the extended
- *                        regular expression ("..." to have blanks in it); 10
+ *                        regular expression ("..." to have blanks in it); 60
  *                        seconds unless told
- *   expect TEXT          TEXT is on the screen now (within 5 seconds)
+ *   expect TEXT          TEXT is on the screen now (within 30 seconds)
  *   expect-not TEXT      TEXT is not on the screen
  *   sleep-ms N           lets time pass
  *   resize COLSxROWS     another size, where there is no terminal
