@@ -165,6 +165,7 @@ static int init_common(struct vm *vm, const struct vm_config *cfg,
 	vm->command_work = (struct loop_work){.fn = on_commands, .arg = vm};
 	vm->request_work = (struct loop_work){.fn = vm_on_requests, .arg = vm};
 	vm->crash_work = (struct loop_work){.fn = vm_on_crash, .arg = vm};
+	vm->disk_work = (struct loop_work){.fn = vm_on_disk_trouble, .arg = vm};
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->done, NULL);
 	vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -37,7 +37,8 @@ struct vm_disk_config {
 	char aio[16];		/* "threads", "native", "io_uring" */
 	uint64_t cache_len;	/* for an image's tables; 0: the default */
 	char bus[16];		/* "virtio", "ahci" ...; empty: the usual one */
-	unsigned max_unflushed_s; /* older writes are flushed; 0: never */
+	unsigned max_unflushed_s;    /* older writes are flushed; 0: never */
+	char werror[16], rerror[16]; /* as drive_errors.h parses them */
 	bool cdrom, readonly;
 	bool scratch; /* writes go to an overlay that ends with the machine */
 	/* What is not flushed is held in a model of a volatile cache; needs
@@ -90,7 +91,7 @@ int vm_parse_size(const char *text, uint64_t *out, struct error *e);
 /* ---- life ---- */
 
 enum vm_state {
-	VM_PAUSED, /* not started yet, or paused by a person */
+	VM_PAUSED, /* not started yet, or by a person, or as reason says */
 	VM_RUNNING,
 	VM_CRASHED, /* internal error or triple fault: message says */
 	VM_OFF,	    /* powered off: resume starts it again */
@@ -134,7 +135,7 @@ int vm_command_sync(struct vm *vm, const struct vm_command *cmd,
 		    struct error *e);
 
 enum vm_event_kind {
-	VM_EVENT_STATE,
+	VM_EVENT_STATE, /* code: not 0: it paused by itself, text says why */
 	VM_EVENT_COMMAND_DONE,
 	VM_EVENT_COMMAND_FAILED,
 	VM_EVENT_GUEST_RESET,
@@ -163,11 +164,12 @@ struct vm_status {
 	char name[64];
 	enum vm_state state;
 	char message[2048]; /* why it crashed: registers, instruction bytes */
+	char reason
+		[192]; /* why it paused by itself, and what to do; or empty */
 	uint64_t uptime_ns; /* running time since the last start */
 	uint64_t mem;
 	unsigned cpus;
-	uint64_t exits;	 /* all vCPUs */
-	uint64_t cpu_ns; /* all vCPU threads */
+	uint64_t exits, cpu_ns; /* of all vCPUs */
 	unsigned resets;
 	int exit_code; /* -1: none */
 };

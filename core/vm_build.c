@@ -301,6 +301,7 @@ static void halt(void *arg)
 		vcpu_set_pause(vm->vcpus);
 	vm_refresh_stop(vm);
 	world_stop(m->world, loop_member(m->main));
+	vm_disks_give_up(vm, true);
 	for (struct device *dev = m->devices; dev; dev = dev->next)
 		if (dev->cls->quiesce)
 			dev->cls->quiesce(dev);

@@ -46,12 +46,17 @@ static int open_drive(struct vm *vm, unsigned i, struct loop *io,
 
 	if (!r)
 		r = drive_aio_parse(cfg->aio, &dc.aio, e);
+	if (!r)
+		r = vm_disk_error_choices(cfg, &dc, e);
 	if (r)
 		return r;
 	vm->nr_disks = i + 1;
 	memcpy(disk->path, cfg->path, sizeof(disk->path));
 	disk->drive = drive_open(io, &dc, vm->log, e);
-	return disk->drive ? 0 : -EIO;
+	if (!disk->drive)
+		return -EIO;
+	vm_disk_listen(vm, i);
+	return 0;
 }
 
 static int add_controller(struct vm *vm, const struct vm_disk_bus *bus,

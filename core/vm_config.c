@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/blk/drive.h"
+#include "core/blk/drive_errors.h"
 #include "core/blk/format.h"
 #include "core/error.h"
 #include "core/vm.h"
@@ -89,6 +89,7 @@ static int check_disk(const struct vm_disk_config *d, unsigned i,
 		      struct error *e)
 {
 	enum drive_preset preset;
+	enum drive_on_error on_error;
 	enum blk_aio aio;
 	int r;
 
@@ -100,6 +101,10 @@ static int check_disk(const struct vm_disk_config *d, unsigned i,
 	r = drive_preset_parse(d->cache, &preset, e);
 	if (!r)
 		r = drive_aio_parse(d->aio, &aio, e);
+	if (!r)
+		r = drive_werror_parse(d->werror, &on_error, e);
+	if (!r)
+		r = drive_rerror_parse(d->rerror, &on_error, e);
 	if (r)
 		return error_prefix(e, r, "disk %u", i);
 	if (!vm_disk_bus_of(d, e))

@@ -227,6 +227,8 @@ static const struct key disk_keys[] = {
 	 .type = KEY_COUNT,
 	 .offset = offsetof(struct vm_disk_config, max_unflushed_s),
 	 .max = VM_MAX_UNFLUSHED},
+	KEY(vm_disk_config, "werror", KEY_TEXT, werror),
+	KEY(vm_disk_config, "rerror", KEY_TEXT, rerror),
 	KEY(vm_disk_config, "bus", KEY_TEXT, bus),
 	KEY(vm_disk_config, "cdrom", KEY_BOOL, cdrom),
 	KEY(vm_disk_config, "readonly", KEY_BOOL, readonly),

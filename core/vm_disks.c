@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/blk/cache_mode.h"
+#include "core/blk/drive_errors.h"
 #include "core/blk/drive_look.h"
 #include "core/blk/drive_stats.h"
 #include "core/vm_internal.h"
@@ -247,6 +248,21 @@ static void copy_requests(struct vm_disk_facts *f, struct drive *drive)
 	f->sync_failed = d.sync_failed;
 }
 
+static void copy_errors(struct vm_disk_facts *f, struct vm *vm, unsigned index)
+{
+	const struct vm_disk_config *c = &vm->cfg.disks[index];
+	struct drive_trouble t;
+
+	drive_trouble_copy(vm->disks[index].drive, &t);
+	f->kept = t.kept;
+	f->ignored = t.ignored;
+	vm_disk_trouble(vm, index, f->kept_why, sizeof(f->kept_why));
+	snprintf(f->werror, sizeof(f->werror), "%s",
+		 *c->werror ? c->werror : "enospc");
+	snprintf(f->rerror, sizeof(f->rerror), "%s",
+		 *c->rerror ? c->rerror : "report");
+}
+
 bool vm_disk_facts_copy(struct vm *vm, unsigned index,
 			struct vm_disk_facts *out)
 {
@@ -268,6 +284,7 @@ bool vm_disk_facts_copy(struct vm *vm, unsigned index,
 	copy_look(out, &look);
 	copy_driver(out, vm, vm->disks[index].name);
 	copy_requests(out, drive);
+	copy_errors(out, vm, index);
 	copy_wanted(out, c, drive);
 	copy_now(out, drive, &look);
 	compare(out);

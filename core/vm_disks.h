@@ -111,6 +111,13 @@ struct vm_disk_facts {
 	uint64_t never_flush_after_ns;
 	bool sync_failed; /* the host could not; every flush fails since */
 
+	/* What becomes of requests that the host can't do: "enospc", "report",
+	 * "stop" or "ignore". */
+	char werror[16], rerror[16];
+	unsigned kept;	    /* requests that wait until the machine goes on */
+	char kept_why[160]; /* what failed, and what to do; "" nothing waits */
+	uint64_t ignored;   /* failed, and the guest was told otherwise */
+
 	struct vm_disk_file files[VM_DISK_FILES];
 	unsigned nr_files, all_files;
 	uint64_t cached, dirty; /* sums over files */

@@ -3,6 +3,7 @@
  *
  *   vm.c           life: create, destroy, commands, events
  *   vm_build*.c    from a description to parts, and back to nothing
+ *   vm_disk_errors.c  disks on which the host failed
  *   vm_power.c     cutting the power
  *   vm_run.c       start, pause, reset, power, crash
  *   vm_snapshot.c  copies for front ends
@@ -27,6 +28,7 @@
 
 #define VM_MAX_EVENTS 256
 
+struct drive_config;
 struct vcpu_set;
 
 struct vm_disk {
@@ -72,7 +74,7 @@ struct vm {
 	struct chipset_state power_on; /* of the engine's chips */
 
 	/* The main loop's own. */
-	struct loop_work command_work, request_work, crash_work;
+	struct loop_work command_work, request_work, crash_work, disk_work;
 	struct loop_fd wanted_watch;
 	struct loop_timer refresh_timer;
 	int refresh_hz;
@@ -111,6 +113,25 @@ int vm_disk_change_medium(struct vm *vm, unsigned index, const char *path,
 			  struct error *e);
 int vm_disk_do(struct vm *vm, unsigned index, const char *text,
 	       struct error *e);
+
+/* ---- vm_disk_errors.c ---- */
+
+/* Fills in what becomes of failed requests; 0 or -errno with the reason. */
+int vm_disk_error_choices(const struct vm_disk_config *cfg,
+			  struct drive_config *dc, struct error *e);
+/* From now on a disk may pause the machine. */
+void vm_disk_listen(struct vm *vm, unsigned index);
+/* [any] False when no request is kept on the disk; else why, for people. */
+bool vm_disk_trouble(struct vm *vm, unsigned index, char *text, size_t room);
+/* [any] The same for the first disk that has any. */
+bool vm_any_disk_trouble(struct vm *vm, char *text, size_t room);
+/* Kept requests are done again. */
+void vm_disks_retry(struct vm *vm);
+/* World stopped; on: kept requests end unheard, as do those that fail until it
+ * is off again: the guest that made them is going. */
+void vm_disks_give_up(struct vm *vm, bool on);
+/* 0, or -EBUSY with a sentence where requests are kept. */
+int vm_disks_check_kept(struct vm *vm, struct error *e);
 
 /* ---- vm_power.c ---- */
 
@@ -159,6 +180,7 @@ int vm_do(struct vm *vm, const struct vm_command *cmd, struct error *e);
 /* Callbacks of works and of the vCPUs. */
 void vm_on_requests(void *arg);
 void vm_on_crash(void *arg);
+void vm_on_disk_trouble(void *arg);
 void vm_vcpu_crashed(void *arg, unsigned index, bool triple_fault,
 		     const char *text);
 void vm_machine_request(struct machine *m, enum machine_request what,

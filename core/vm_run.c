@@ -34,7 +34,9 @@ static const char *state_name(enum vm_state state)
 	return names[state];
 }
 
-static void set_state(struct vm *vm, enum vm_state state, const char *why)
+/* code: of the event. */
+static void enter_state(struct vm *vm, enum vm_state state, int code,
+			const char *why)
 {
 	uint64_t now = loop_now_ns();
 
@@ -45,9 +47,15 @@ static void set_state(struct vm *vm, enum vm_state state, const char *why)
 		vm->started_ns = now;
 	vm->state = state;
 	pthread_mutex_unlock(&vm->lock);
-	vm_event_add(vm, VM_EVENT_STATE, 0, 0, "%s", why);
-	log_write(vm->log, LOG_LEVEL_INFO, vm->cfg.name, "%s%s%s",
-		  state_name(state), *why ? ": " : "", why);
+	vm_event_add(vm, VM_EVENT_STATE, 0, code, "%s", why);
+	log_write(vm->log, code ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
+		  vm->cfg.name, "%s%s%s", state_name(state), *why ? ": " : "",
+		  why);
+}
+
+static void set_state(struct vm *vm, enum vm_state state, const char *why)
+{
+	enter_state(vm, state, 0, why);
 }
 
 /* ---- reset ---- */
@@ -139,8 +147,10 @@ int vm_reset_parts(struct vm *vm, struct error *e)
 	int r;
 
 	world_stop(vm->m.world, self);
+	vm_disks_give_up(vm, true);
 	devices_quiesce(vm);
 	devices_reset(vm);
+	vm_disks_give_up(vm, false);
 	commit(vm);
 	r = reset_chips(vm, e);
 	if (!r)
@@ -168,6 +178,7 @@ static int reset_machine(struct vm *vm, bool running, struct error *e)
 
 	vcpu_set_pause(vm->vcpus);
 	r = vm_reset_parts(vm, e);
+	__atomic_store_n(&vm->requests, 0, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&vm->lock);
 	vm->resets++;
 	/* What a vCPU still wanted to say belongs to the time before. */
@@ -236,6 +247,22 @@ void vm_on_crash(void *arg)
 	set_state(vm, VM_CRASHED, first);
 }
 
+/* ---- disks ---- */
+
+void vm_on_disk_trouble(void *arg)
+{
+	struct vm *vm = arg;
+	char why[192];
+
+	if (vm->state != VM_RUNNING && vm->state != VM_PAUSED)
+		return;
+	/* A reset may have come between. */
+	if (!vm_any_disk_trouble(vm, why, sizeof(why)))
+		return;
+	vcpu_set_pause(vm->vcpus);
+	enter_state(vm, VM_PAUSED, -EIO, why);
+}
+
 /* ---- power ---- */
 
 /* Writes in flight reach their images, then the plug is out. */
@@ -245,8 +272,11 @@ static void power_off(struct vm *vm, const char *why)
 		return;
 	vcpu_set_pause(vm->vcpus);
 	world_stop(vm->m.world, loop_member(vm->m.main));
+	vm_disks_give_up(vm, true);
 	devices_quiesce(vm);
+	vm_disks_give_up(vm, false);
 	world_resume(vm->m.world);
+	__atomic_store_n(&vm->requests, 0, __ATOMIC_RELAXED);
 	vm->needs_cold_start = true;
 	set_state(vm, VM_OFF, why);
 }
@@ -354,9 +384,12 @@ static void guest_exit(struct vm *vm)
 void vm_on_requests(void *arg)
 {
 	struct vm *vm = arg;
-	unsigned requests =
-		__atomic_exchange_n(&vm->requests, 0, __ATOMIC_ACQUIRE);
+	unsigned requests;
 
+	/* It was paused between the guest's wish and now. */
+	if (vm->state == VM_PAUSED)
+		return;
+	requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_ACQUIRE);
 	if (vm->state != VM_RUNNING)
 		return;
 	if (requests & VM_REQUEST_EXIT)
@@ -387,8 +420,10 @@ static int resume(struct vm *vm, struct error *e)
 		if (r)
 			return r;
 	}
+	vm_disks_retry(vm);
 	set_state(vm, VM_RUNNING, "");
 	vcpu_set_resume(vm->vcpus);
+	loop_post(vm->m.main, &vm->request_work);
 	return 0;
 }
 

@@ -24,8 +24,12 @@ void vm_status_copy(struct vm *vm, struct vm_status *out)
 		out->exits += v.exits;
 		out->cpu_ns += v.cpu_ns;
 	}
+	/* Once it is paused: before, nothing is to be done. */
+	vm_any_disk_trouble(vm, out->reason, sizeof(out->reason));
 	pthread_mutex_lock(&vm->lock);
 	out->state = vm->state;
+	if (vm->state != VM_PAUSED)
+		out->reason[0] = '\0';
 	if (vm->state == VM_CRASHED)
 		memcpy(out->message, vm->message, sizeof(out->message));
 	out->uptime_ns = vm->ran_ns;

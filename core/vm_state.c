@@ -218,6 +218,7 @@ struct move {
 	struct state_buf *buf;
 	struct error *e;
 	int (*run)(struct vm *vm, struct state_buf *buf, struct error *e);
+	bool drops_guest; /* that is in the machine now */
 	int result;
 };
 
@@ -233,10 +234,15 @@ static void run_move(void *arg)
 		return;
 	}
 	world_stop(vm->m.world, loop_member(vm->m.main));
+	vm_disks_give_up(vm, move->drops_guest);
 	for (struct device *d = vm->m.devices; d; d = d->next)
 		if (d->cls->quiesce)
 			d->cls->quiesce(d);
-	move->result = move->run(vm, move->buf, move->e);
+	vm_disks_give_up(vm, false);
+	/* Kept requests are no part of a device's state. */
+	move->result = vm_disks_check_kept(vm, move->e);
+	if (!move->result)
+		move->result = move->run(vm, move->buf, move->e);
 	world_resume(vm->m.world);
 }
 
@@ -250,7 +256,8 @@ int vm_state_save(struct vm *vm, struct state_buf *out, struct error *e)
 
 int vm_state_load(struct vm *vm, struct state_buf *in, struct error *e)
 {
-	struct move move = {.vm = vm, .buf = in, .e = e, .run = load};
+	struct move move = {
+		.vm = vm, .buf = in, .e = e, .run = load, .drops_guest = true};
 
 	loop_call(vm->m.main, run_move, &move);
 	if (move.result)

@@ -4,7 +4,8 @@
  *
  * Its text screen shows what the keyboard said; its serial line echoes.  A
  * machine whose name begins with "crash" crashes when it starts, one whose name
- * begins with "absent" can't be made.
+ * begins with "absent" can't be made.  At an NMI its disk finds no space on the
+ * host.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,8 @@
 #include "core/vm_power.h"
 
 #define MAX_EVENTS 64
+#define NO_SPACE                                                               \
+	"disk0: write failed: No space left on device: make room and resume"
 
 struct vm {
 	struct vm_config config;
@@ -35,6 +38,7 @@ struct vm {
 	pthread_mutex_t lock; /* protects: */
 	enum vm_state state;
 	char message[512];
+	const char *reason; /* why it paused by itself, or NULL */
 	struct vm_event events[MAX_EVENTS];
 	size_t nr_events;
 	uint64_t commands;
@@ -195,6 +199,7 @@ static void obey(struct vm *vm, const struct vm_command *cmd)
 			enter(vm, VM_CRASHED, "triple fault on vcpu0");
 			return;
 		}
+		vm->reason = NULL;
 		enter(vm, VM_RUNNING, "running");
 		return;
 	case VM_CMD_PAUSE:
@@ -209,6 +214,9 @@ static void obey(struct vm *vm, const struct vm_command *cmd)
 		enter(vm, VM_OFF, "powered off");
 		return;
 	case VM_CMD_NMI:
+		vm->reason = NO_SPACE;
+		enter(vm, VM_PAUSED, NO_SPACE);
+		vm->events[vm->nr_events - 1].code = -EIO;
 		return;
 	case VM_CMD_CUT_POWER:
 		vm->cuts++;
@@ -270,6 +278,8 @@ void vm_status_copy(struct vm *vm, struct vm_status *out)
 	pthread_mutex_lock(&vm->lock);
 	snprintf(out->name, sizeof(out->name), "%s", vm->config.name);
 	snprintf(out->message, sizeof(out->message), "%s", vm->message);
+	snprintf(out->reason, sizeof(out->reason), "%s",
+		 vm->reason ? vm->reason : "");
 	out->state = vm->state;
 	out->uptime_ns = 3723000000000ull;
 	out->mem = vm->config.mem;
@@ -542,8 +552,13 @@ static void pretend_unsafe(struct vm_disk_facts *f)
 bool vm_disk_facts_copy(struct vm *vm, unsigned index,
 			struct vm_disk_facts *out)
 {
-	(void)vm;
 	memset(out, 0, sizeof(*out));
+	strcpy(out->werror, index ? "ignore" : "enospc");
+	strcpy(out->rerror, "report");
+	if (vm->reason && !index) {
+		out->kept = 2;
+		strcpy(out->kept_why, vm->reason);
+	}
 	if (index) {
 		pretend_unsafe(out);
 		return index == 1;

@@ -36,6 +36,8 @@ static void every_term_is_on_the_screen(void **state)
 
 	/* A power cut is told of once there was one. */
 	ui_command(ui, "cut-disks torn");
+	/* Of requests that wait, when the host could not do them. */
+	ui_command(ui, "nmi");
 	ui_refresh(ui);
 	ui->message[0] = '\0';
 	for (int i = 0; i < nr_disks_terms; i++)

@@ -76,6 +76,8 @@ static void configuration_travels(void **state)
 	strcpy(a.disks[0].cache, "none");
 	a.disks[0].scratch = true;
 	a.disks[0].max_unflushed_s = 7;
+	strcpy(a.disks[0].werror, "stop");
+	strcpy(a.disks[0].rerror, "ignore");
 	a.disks[1].cdrom = a.disks[1].readonly = true;
 	strcpy(a.disks[1].bus, "ahci");
 	strcpy(a.boot_order, "dc");

@@ -38,7 +38,8 @@ static void all_keys_are_read(void **state)
 		      "\"vnc_password_file\":\"p\",\"disks\":["
 		      "{\"path\":\"a.img\",\"format\":\"raw\","
 		      "\"cache\":\"none\",\"readonly\":true,"
-		      "\"cache_size\":\"4M\",\"max_unflushed_age\":30},"
+		      "\"cache_size\":\"4M\",\"max_unflushed_age\":30,"
+		      "\"werror\":\"stop\",\"rerror\":\"ignore\"},"
 		      "{\"cdrom\":true},"
 		      "{\"path\":\"b.img\",\"bus\":\"ahci\"}]}",
 		      &c, &e),
@@ -59,6 +60,8 @@ static void all_keys_are_read(void **state)
 	assert_true(c.disks[0].readonly);
 	assert_int_equal(c.disks[0].cache_len, 4 << 20);
 	assert_int_equal(c.disks[0].max_unflushed_s, 30);
+	assert_string_equal(c.disks[0].werror, "stop");
+	assert_string_equal(c.disks[0].rerror, "ignore");
 	assert_string_equal(c.disks[1].bus, "ahci");
 	assert_string_equal(c.disks[1].path, "");
 	assert_string_equal(c.disks[2].bus, "ahci");

@@ -43,7 +43,8 @@ static void every_option_reaches_the_config(void **state)
 			       "--append", "a b", "--mem", "2G", "--cpus", "4",
 			       "--disk",
 			       "d.img,cache=none,bus=ahci,readonly,"
-			       "cache-size=2M,max-unflushed-age=30",
+			       "cache-size=2M,max-unflushed-age=30,"
+			       "werror=report,rerror=stop",
 			       "--cdrom", "c.iso", "--vnc", "127.0.0.1:1",
 			       "--serial", "none", "--headless"),
 			 0);
@@ -56,6 +57,8 @@ static void every_option_reaches_the_config(void **state)
 	assert_string_equal(o.config.disks[0].cache, "none");
 	assert_int_equal(o.config.disks[0].cache_len, 2 << 20);
 	assert_int_equal(o.config.disks[0].max_unflushed_s, 30);
+	assert_string_equal(o.config.disks[0].werror, "report");
+	assert_string_equal(o.config.disks[0].rerror, "stop");
 	assert_string_equal(o.config.disks[0].bus, "ahci");
 	assert_true(o.config.disks[0].readonly);
 	assert_true(o.config.disks[1].cdrom);

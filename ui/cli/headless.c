@@ -118,6 +118,8 @@ static void handle_event(struct headless *h, const struct vm_event *ev)
 		fprintf(stderr, "\r\nbinnacle: %s\r\n", st.message);
 		h->status = 1;
 		h->done = true;
+	} else if (ev->kind == VM_EVENT_STATE && ev->code) {
+		fprintf(stderr, "\r\nbinnacle: paused: %s\r\n", ev->text);
 	} else if (ev->kind == VM_EVENT_COMMAND_FAILED) {
 		fprintf(stderr, "\r\nbinnacle: %s\r\n", ev->text);
 	}

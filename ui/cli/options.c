@@ -85,6 +85,12 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 					      e);
 	} else if (!strncmp(text, "aio=", 4)) {
 		return set_text(d->aio, sizeof(d->aio), text + 4, "disk", e);
+	} else if (!strncmp(text, "werror=", 7)) {
+		return set_text(d->werror, sizeof(d->werror), text + 7, "disk",
+				e);
+	} else if (!strncmp(text, "rerror=", 7)) {
+		return set_text(d->rerror, sizeof(d->rerror), text + 7, "disk",
+				e);
 	} else if (!strncmp(text, "format=", 7)) {
 		return set_text(d->format, sizeof(d->format), text + 7, "disk",
 				e);
@@ -95,6 +101,8 @@ static int disk_property(struct vm_disk_config *d, const char *text,
 			"bus=BUS, cache=MODE, "
 			"aio=threads|native|io_uring, cache-size=SIZE, "
 			"max-unflushed-age=SECONDS, format=raw|qcow2, "
+			"werror=enospc|report|stop|ignore, "
+			"rerror=report|stop|ignore, "
 			"readonly, scratch and volatile",
 			text);
 	}
@@ -215,7 +223,9 @@ const char run_options_help[] =
 	"                         directsync|unsafe,\n"
 	"                         aio=threads|native|io_uring,\n"
 	"                         format=raw|qcow2, cache-size=SIZE,\n"
-	"                         max-unflushed-age=SECONDS\n"
+	"                         max-unflushed-age=SECONDS,\n"
+	"                         werror=enospc|report|stop|ignore,\n"
+	"                         rerror=report|stop|ignore\n"
 	"  --cdrom FILE           a CD-ROM image\n"
 	"  --boot ORDER           c: disk, d: CD-ROM (cd)\n"
 	"  --firmware FILE        instead of SeaBIOS\n"

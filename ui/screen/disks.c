@@ -186,7 +186,8 @@ static unsigned in_flight(const struct vm_disk_facts *f)
 /* Something that a person should know of. */
 static bool is_odd(const struct vm_disk_facts *f)
 {
-	return f->nr_differs || f->never_flushes || f->sync_failed;
+	return f->nr_differs || f->never_flushes || f->sync_failed || f->kept ||
+	       f->ignored;
 }
 
 static void draw_disk(struct ui *ui, const struct vm_disk_row *d,

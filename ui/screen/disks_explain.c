@@ -10,6 +10,9 @@
 const struct disks_term disks_terms[] = {
 	{"!",
 	 "What is marked differs from what was asked for, or may cost data."},
+	{"Waits",
+	 "Requests that the host could not do; they are kept until the machine "
+	 "goes on. What failed, and what to do."},
 	{"Cache",
 	 "The cache mode: one of the presets, or what the switches below "
 	 "amount to now."},
@@ -31,6 +34,9 @@ const struct disks_term disks_terms[] = {
 	{"After a",
 	 "What is certain to be there after each accident, with what "
 	 "is in effect now."},
+	{"On an error",
+	 "What becomes of a request that the host can't do: werror for writes "
+	 "and flushes, rerror for reads."},
 	{"Driver", "What the driver in the guest accepted of what the device "
 		   "offers."},
 	{"a second",

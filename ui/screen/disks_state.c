@@ -217,6 +217,41 @@ static void stability(struct sheet *s, const struct vm_disk_facts *f)
 		     "from now on");
 }
 
+/* ---- when the host fails ---- */
+
+static void waiting(struct sheet *s, const struct vm_disk_facts *f)
+{
+	char text[224];
+
+	if (!f->kept)
+		return;
+	snprintf(text, sizeof(text), "%u request%s; %s", f->kept,
+		 f->kept == 1 ? "" : "s", f->kept_why);
+	line(s, ROLE_BAD, "Waits", text);
+}
+
+static void on_error(struct sheet *s, const struct vm_disk_facts *f)
+{
+	bool ignores = !strcmp(f->rerror, "ignore");
+	char text[160];
+
+	if (!f->readonly)
+		ignores |= !strcmp(f->werror, "ignore");
+	if (f->readonly)
+		snprintf(text, sizeof(text), "reads: %s", f->rerror);
+	else
+		snprintf(text, sizeof(text), "writes: %s, reads: %s", f->werror,
+			 f->rerror);
+	line(s, ignores ? ROLE_BAD : ROLE_TEXT, "On an error", text);
+	if (f->ignored) {
+		snprintf(text, sizeof(text),
+			 "%llu failed and the guest does not know: data is "
+			 "lost",
+			 (unsigned long long)f->ignored);
+		line(s, ROLE_BAD, "", text);
+	}
+}
+
 static void page_cache(struct sheet *s, const struct vm_disk_facts *f)
 {
 	char text[160], held[32],
@@ -358,10 +393,12 @@ static void files(struct sheet *s, const struct vm_disk_row *d,
 static void all(struct sheet *s, const struct vm_disk_row *d,
 		const struct vm_disk_facts *f)
 {
+	waiting(s, f);
 	table(s, f);
 	stability(s, f);
 	page_cache(s, f);
 	survival(s, f);
+	on_error(s, f);
 	last_cut(s, d);
 	driver(s, f);
 	job(s, d);

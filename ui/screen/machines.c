@@ -67,7 +67,8 @@ static struct mark mark_of(const struct machine *m)
 	case VM_CRASHED:
 		return (struct mark){0x2717, ROLE_BAD};
 	case VM_PAUSED:
-		return (struct mark){0x25cf, ROLE_WARN};
+		return (struct mark){0x25cf,
+				     *machine_reason(m) ? ROLE_BAD : ROLE_WARN};
 	default:
 		return (struct mark){0x25cb, ROLE_DIM};
 	}
@@ -219,12 +220,17 @@ static void about_disks(struct sheet *s, const struct vm_config *cfg)
 	for (unsigned i = 0; i < cfg->nr_disks && i < VM_MAX_DISKS; i++) {
 		const struct vm_disk_config *d = &cfg->disks[i];
 
-		snprintf(text, sizeof(text), "%s %s, %s%s%s", d->bus,
+		bool is_unsafe = !strcmp(d->cache, "unsafe");
+		bool ignores = !strcmp(d->werror, "ignore") ||
+			       !strcmp(d->rerror, "ignore");
+
+		snprintf(text, sizeof(text), "%s %s, %s%s%s%s", d->bus,
 			 d->path[0] ? d->path : "(no medium)",
 			 d->cache[0] ? d->cache : "writeback",
 			 d->readonly ? ", read-only" : "",
-			 d->scratch ? ", scratch" : "");
-		field(s, strcmp(d->cache, "unsafe") ? ROLE_TEXT : ROLE_BAD,
+			 d->scratch ? ", scratch" : "",
+			 ignores ? ", ERRORS IGNORED" : "");
+		field(s, is_unsafe || ignores ? ROLE_BAD : ROLE_TEXT,
 		      d->cdrom ? "CD-ROM" : "Disk", text);
 	}
 }
@@ -257,6 +263,8 @@ static void about(struct sheet *s, const struct machine *m)
 		field(s, ROLE_DIM, "File", m->path);
 		return;
 	}
+	if (*machine_reason(m))
+		field(s, ROLE_BAD, "Paused", machine_reason(m));
 	if (cfg->description[0])
 		field(s, ROLE_TEXT, "What", cfg->description);
 	text_size(cfg->mem, mem, sizeof(mem));

@@ -230,7 +230,8 @@ static enum role state_role(const struct machine *m)
 
 	if (!strcmp(state, "running"))
 		return ROLE_GOOD;
-	if (!strcmp(state, "crashed") || !strcmp(state, "broken"))
+	if (!strcmp(state, "crashed") || !strcmp(state, "broken") ||
+	    *machine_reason(m))
 		return ROLE_BAD;
 	return !strcmp(state, "off") ? ROLE_DIM : ROLE_WARN;
 }
@@ -390,10 +391,9 @@ static void draw_hints(struct ui *ui)
 }
 
 /* All of the message: a long one covers rows above its own. */
-static void draw_whole_message(struct ui *ui)
+static void draw_whole_message(struct ui *ui, enum role role, const char *text)
 {
-	enum role role = ui->message_is_bad ? ROLE_BAD : ROLE_ACCENT;
-	const char *starts[MESSAGE_ROWS], *text = ui->message;
+	const char *starts[MESSAGE_ROWS];
 	struct canvas *c = &ui->canvas;
 	char piece[UI_MESSAGE_LEN];
 	size_t lens[MESSAGE_ROWS];
@@ -421,7 +421,11 @@ static void draw_message(struct ui *ui)
 	int row = c->rows - 2;
 
 	if (ui->message[0]) {
-		draw_whole_message(ui);
+		draw_whole_message(ui,
+				   ui->message_is_bad ? ROLE_BAD : ROLE_ACCENT,
+				   ui->message);
+	} else if (ui->machine && *machine_reason(ui->machine)) {
+		draw_whole_message(ui, ROLE_BAD, machine_reason(ui->machine));
 	} else if (v->filter[0]) {
 		canvas_printf(c, row, 1, c->cols - 2, ROLE_WARN,
 			      "showing only rows with \"%s\"   Esc shows all",

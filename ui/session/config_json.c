@@ -56,6 +56,8 @@ static struct json_object *disk_to_json(const struct vm_disk_config *d)
 		json_object_object_add(
 			o, "max_unflushed_age",
 			json_object_new_uint64(d->max_unflushed_s));
+	add_text(o, "werror", d->werror);
+	add_text(o, "rerror", d->rerror);
 	add_text(o, "bus", d->bus);
 	add_bool(o, "cdrom", d->cdrom);
 	add_bool(o, "readonly", d->readonly);

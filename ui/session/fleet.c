@@ -286,6 +286,11 @@ const char *machine_state_text(const struct machine *m)
 	return states[m->status.state];
 }
 
+const char *machine_reason(const struct machine *m)
+{
+	return m->life == MACHINE_LIVE ? m->status.reason : "";
+}
+
 /* Letters, digits and -_. of the name, numbered when it is taken. */
 static void choose_id(const struct fleet *f, const char *name, char *id,
 		      size_t len)
@@ -479,7 +484,7 @@ static void tell_event(struct fleet *f, struct machine *m,
 		snprintf(text, sizeof(text), "%s", ev->text);
 		if (!text[0])
 			return;
-		say(f, m, ev->state == VM_CRASHED, text);
+		say(f, m, ev->state == VM_CRASHED || ev->code, text);
 		break;
 	case VM_EVENT_GUEST_RESET:
 		say(f, m, false, ev->text[0] ? ev->text : "the guest reset");

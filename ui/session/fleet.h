@@ -97,6 +97,8 @@ int fleet_fds(struct fleet *f, int *fds, int max);
 
 /* "running", "off", "not started", ...: static text. */
 const char *machine_state_text(const struct machine *m);
+/* Why it paused by itself, and what to do; "" where it did not. */
+const char *machine_reason(const struct machine *m);
 /* True when it is off or was never made. */
 bool machine_is_stopped(const struct machine *m);
 /* True when its time stands still until it is let go on. */

@@ -110,6 +110,9 @@ static void add_machine(struct json_object *list, const struct machine *m)
 	json_object_object_add(o, "id", json_object_new_string(m->id));
 	json_object_object_add(o, "state",
 			       json_object_new_string(machine_state_text(m)));
+	if (*machine_reason(m))
+		json_object_object_add(
+			o, "reason", json_object_new_string(machine_reason(m)));
 	json_object_object_add(o, "cpus",
 			       json_object_new_int((int)m->config.cpus));
 	json_object_object_add(o, "memory",
