@@ -96,6 +96,20 @@ static inline const char *record_guest_wait(struct record_guest *g,
 	}
 }
 
+/* Has it turn its disk's write cache off, and write on for some flushes. */
+static inline void record_guest_cache_off(struct record_guest *g)
+{
+	const char *at;
+
+	record_guest_wait(g, "ready", 1);
+	assert_int_equal(serial_line_send(vm_serial(g->vm, 0), "c", 1), 1);
+	at = record_guest_wait(g, "disk cache=off", 1);
+	for (unsigned i = 0; i < 2; i++)
+		at = vm_test_wait_serial_from(g->vm, &g->serial,
+					      (size_t)(at + 1 - g->serial.text),
+					      "disk wrote=");
+}
+
 /* Lets it work for some flushes, cuts the power, waits for what it finds then;
  * how: as VM_CMD_CUT_POWER's text. */
 static inline void record_guest_cut(struct record_guest *g, const char *how)
