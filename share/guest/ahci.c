@@ -209,11 +209,13 @@ static void submit(unsigned slot, enum disk_op op, uint64_t sector, void *buf,
 static int reap(uint8_t *status)
 {
 	uint32_t done = answered();
-	unsigned slot;
+	unsigned slot = 0;
 
 	if (!done)
 		return -1;
-	slot = (unsigned)__builtin_ctz(done);
+	/* Not __builtin_ctz(): what it becomes is no plain instruction. */
+	while (!(done >> slot & 1))
+		slot++;
 	*status = failed >> slot & 1;
 	busy &= ~(1u << slot);
 	failed &= ~(1u << slot);
