@@ -211,6 +211,29 @@ static inline void shadow_stop(struct shadow *w)
 	w->waiter = NULL;
 }
 
+/* What a sector holds that is wrong; returns text. */
+static inline const char *shadow_holds(const struct shadow *w, unsigned i,
+				       const uint8_t *buf, char text[80])
+{
+	uint8_t want[SHADOW_SECTOR];
+	size_t len = shadow_part(w, i);
+
+	snprintf(text, 80, "bytes that nobody wrote");
+	for (uint32_t gen = 0; gen <= w->s[i].begun; gen++) {
+		size_t same = 0;
+
+		shadow_fill(want, i, gen, len);
+		while (same < len && want[same] == buf[same])
+			same++;
+		if (shadow_is(w, i, gen, buf))
+			snprintf(text, 80, "generation %u", gen);
+		else if (same > 8)
+			snprintf(text, 80, "%zu bytes of generation %u", same,
+				 gen);
+	}
+	return text;
+}
+
 /* [co] Every sector of b is as the model says; crashed: or as a crash may
  * leave it. */
 static inline void shadow_compare(struct shadow *w, struct blk *b, bool crashed)
@@ -221,6 +244,7 @@ static inline void shadow_compare(struct shadow *w, struct blk *b, bool crashed)
 		uint32_t gen = crashed ? s->stable : s->done;
 		uint32_t last = crashed ? s->begun : s->done;
 		uint8_t buf[SHADOW_SECTOR];
+		char text[80];
 		int ret = blk_read(b, (uint64_t)i * SHADOW_SECTOR, buf,
 				   shadow_part(w, i));
 
@@ -236,8 +260,10 @@ static inline void shadow_compare(struct shadow *w, struct blk *b, bool crashed)
 					gen = UINT32_MAX;
 			gen = gen == UINT32_MAX ? gen : last;
 		}
-		SHADOW_CHECK(gen <= last, "%s: sector %u, generations %u-%u",
-			     blk_name(b), i, s->stable, last);
+		SHADOW_CHECK(gen <= last,
+			     "%s: sector %u, generations %u-%u, holds %s",
+			     blk_name(b), i, s->stable, last,
+			     shadow_holds(w, i, buf, text));
 	}
 }
 

@@ -81,6 +81,17 @@ static struct blk_job_config choose(struct round *r)
 	return cfg;
 }
 
+/* A mirror's target takes over a moment before the job is at its end. */
+static const char *crash_top(struct round *r)
+{
+	struct chain *c = &r->c;
+
+	return r->kind == BLK_JOB_MIRROR &&
+			       blk_disk_image(c->disk) != c->layer[c->nr - 1]
+		       ? r->target
+		       : r->top;
+}
+
 /* One thing that may happen to a job while it runs. */
 static void meddle(struct round *r)
 {
@@ -113,7 +124,7 @@ static void meddle(struct round *r)
 	case 6:
 	case 7:
 		if (blk_disk_job(disk))
-			chain_crash(&r->c, r->top);
+			chain_crash(&r->c, crash_top(r));
 		break;
 	default:
 		co_sleep_ns(r->t->ctx, 1000ull * bench_rand(r->t, 3000));
