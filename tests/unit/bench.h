@@ -38,7 +38,7 @@ static inline unsigned bench_rand(struct bench *t, unsigned below)
 	return rand_r(&t->seed) % below;
 }
 
-static inline int bench_setup(void **state)
+static inline struct bench *bench_create(void)
 {
 	struct bench *t = calloc(1, sizeof(*t));
 	const char *tmp = getenv("TMPDIR");
@@ -56,8 +56,7 @@ static inline int bench_setup(void **state)
 	assert_non_null(t->ctx);
 	t->seed = getenv("JOB_SEED") ? atoi(getenv("JOB_SEED")) : getpid();
 	print_message("JOB_SEED=%u\n", t->seed);
-	*state = t;
-	return 0;
+	return t;
 }
 
 static inline void bench_destroy_ctx(void *arg)
@@ -65,9 +64,8 @@ static inline void bench_destroy_ctx(void *arg)
 	blk_ctx_destroy(arg);
 }
 
-static inline int bench_teardown(void **state)
+static inline void bench_destroy(struct bench *t)
 {
-	struct bench *t = *state;
 	char cmd[128];
 
 	loop_call(t->loop, bench_destroy_ctx, t->ctx);
@@ -75,6 +73,17 @@ static inline int bench_teardown(void **state)
 	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", t->dir);
 	assert_int_equal(system(cmd), 0);
 	free(t);
+}
+
+static inline int bench_setup(void **state)
+{
+	*state = bench_create();
+	return 0;
+}
+
+static inline int bench_teardown(void **state)
+{
+	bench_destroy(*state);
 	return 0;
 }
 

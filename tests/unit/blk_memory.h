@@ -218,4 +218,19 @@ static inline void blk_bench_stop(struct blk_bench *f)
 	loop_destroy(f->loop);
 }
 
+/* One for all tests of a group. */
+static inline int blk_bench_setup(void **state)
+{
+	static struct blk_bench bench;
+
+	*state = &bench;
+	return blk_bench_start(&bench);
+}
+
+static inline int blk_bench_teardown(void **state)
+{
+	blk_bench_stop(*state);
+	return 0;
+}
+
 #endif

@@ -222,4 +222,30 @@ static inline bool bench_round(struct power_bench *b, enum blk_cut mode)
 	return !unsafe;
 }
 
+/* Under unsafe, something is lost in time. */
+static inline bool bench_is_enough(const struct power_bench *b, unsigned done,
+				   unsigned rounds)
+{
+	if (done < rounds)
+		return false;
+	return !cache_modes[b->cfg.preset].ignore_flush || b->losses ||
+	       b->destroyed || done >= rounds * 10;
+}
+
+/* Every kind of cut some times, on one image as long as that goes. */
+static inline void bench_rounds(struct power_bench *b, unsigned rounds)
+{
+	bool goes_on = false;
+
+	for (unsigned i = 0; !bench_is_enough(b, i, rounds); i++) {
+		if (!goes_on)
+			bench_init(b);
+		goes_on = bench_round(b, (enum blk_cut)(i % 4));
+		if (!goes_on)
+			bench_fini(b);
+	}
+	if (goes_on)
+		bench_fini(b);
+}
+
 #endif

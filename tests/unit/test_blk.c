@@ -1,54 +1,7 @@
 /* The generic layer over a stub driver with blocks, and the graph over files. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
+#include "tests/unit/bench.h"
 
-#include "core/blk/ctx.h"
-#include "core/blk/driver.h"
 #include "core/blk/iov.h"
-#include "core/error.h"
-
-struct fixture {
-	struct loop *loop;
-	struct blk_ctx *ctx;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct blk_ctx_config cfg;
-
-	f->loop = loop_create("test", NULL, NULL);
-	assert_non_null(f->loop);
-	assert_int_equal(loop_start(f->loop, NULL), 0);
-	cfg = (struct blk_ctx_config){.loop = f->loop};
-	f->ctx = blk_ctx_create(&cfg, NULL);
-	assert_non_null(f->ctx);
-	*state = f;
-	return 0;
-}
-
-static void destroy_ctx(void *arg)
-{
-	blk_ctx_destroy(arg);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	loop_call(f->loop, destroy_ctx, f->ctx);
-	loop_destroy(f->loop);
-	free(f);
-	return 0;
-}
 
 /* A disk in memory of 16 KiB that takes only whole blocks of 512 bytes. */
 #define MEM_LEN 16384
@@ -93,6 +46,18 @@ static const struct blk_driver mem_driver = {
 	.writev = mem_writev,
 	.flush = mem_flush,
 };
+
+static struct blk mem_node(struct bench *f, struct mem *m)
+{
+	return (struct blk){.drv = &mem_driver,
+			    .ctx = f->ctx,
+			    .name = "mem",
+			    .priv = m,
+			    .len = MEM_LEN,
+			    .align = 512,
+			    .write = true,
+			    .refs = 1};
+}
 
 struct storm {
 	struct blk *b;
@@ -147,16 +112,9 @@ static int storm_run(void *arg)
 
 static void unaligned_writes_share_blocks(void **state)
 {
-	struct fixture *f = *state;
-	static struct mem m;
-	struct blk b = {.drv = &mem_driver,
-			.ctx = f->ctx,
-			.name = "mem",
-			.priv = &m,
-			.len = MEM_LEN,
-			.align = 512,
-			.write = true,
-			.refs = 1};
+	struct bench *f = *state;
+	struct mem m = {0};
+	struct blk b = mem_node(f, &m);
 	struct storm s = {.b = &b, .seed = 1};
 
 	assert_int_equal(blk_run(f->ctx, storm_run, &s), 0);
@@ -187,16 +145,9 @@ static int flush_run(void *arg)
 
 static void flushes_and_refusals(void **state)
 {
-	struct fixture *f = *state;
-	static struct mem m;
-	struct blk b = {.drv = &mem_driver,
-			.ctx = f->ctx,
-			.name = "mem",
-			.priv = &m,
-			.len = MEM_LEN,
-			.align = 512,
-			.write = true,
-			.refs = 1};
+	struct bench *f = *state;
+	struct mem m = {0};
+	struct blk b = mem_node(f, &m);
 
 	assert_int_equal(blk_run(f->ctx, flush_run, &b), 0);
 }
@@ -215,16 +166,11 @@ static int failing_run(void *arg)
 
 static void failed_reads_show_no_memory(void **state)
 {
-	struct fixture *f = *state;
-	static struct mem m;
-	struct blk b = {.drv = &mem_driver,
-			.ctx = f->ctx,
-			.name = "mem",
-			.priv = &m,
-			.len = MEM_LEN + 512,
-			.align = 512,
-			.refs = 1};
+	struct bench *f = *state;
+	struct mem m = {0};
+	struct blk b = mem_node(f, &m);
 
+	b.len = MEM_LEN + 512;
 	assert_int_equal(blk_run(f->ctx, failing_run, &b), 0);
 }
 
@@ -270,27 +216,25 @@ static int file_run(void *arg)
 
 static void raw_files(void **state)
 {
-	struct fixture *f = *state;
-	char path[] = "/tmp/binnacle-blk-XXXXXX";
+	struct bench *f = *state;
+	char path[96];
 	struct file_job j = {f->ctx, path};
-	int fd = mkstemp(path);
 
-	assert_true(fd >= 0);
-	close(fd);
+	snprintf(path, sizeof(path), "%s/a.raw", f->dir);
 	assert_int_equal(blk_run(f->ctx, file_run, &j), 0);
-	unlink(path);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(unaligned_writes_share_blocks,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(flushes_and_refusals, setup,
-						teardown),
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(flushes_and_refusals,
+						bench_setup, bench_teardown),
 		cmocka_unit_test_setup_teardown(failed_reads_show_no_memory,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(raw_files, setup, teardown),
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(raw_files, bench_setup,
+						bench_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

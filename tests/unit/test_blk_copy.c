@@ -1,58 +1,12 @@
 /* The copy engine between disks in memory that wait, fail and know their
  * zeroes, and the tests for zeroes. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <cmocka.h>
+#include "tests/unit/bench.h"
 
 #include "core/blk/copy.h"
-#include "core/blk/ctx.h"
-#include "core/blk/driver.h"
 #include "core/blk/iov.h"
-#include "core/error.h"
 
 #define BLOCK	4096
 #define MAX_LEN (600 * BLOCK)
-
-struct fixture {
-	struct loop *loop;
-	struct blk_ctx *ctx;
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct blk_ctx_config cfg;
-
-	f->loop = loop_create("test", NULL, NULL);
-	assert_non_null(f->loop);
-	assert_int_equal(loop_start(f->loop, NULL), 0);
-	cfg = (struct blk_ctx_config){.loop = f->loop};
-	f->ctx = blk_ctx_create(&cfg, NULL);
-	assert_non_null(f->ctx);
-	*state = f;
-	return 0;
-}
-
-static void destroy_ctx(void *arg)
-{
-	blk_ctx_destroy(arg);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	loop_call(f->loop, destroy_ctx, f->ctx);
-	loop_destroy(f->loop);
-	free(f);
-	return 0;
-}
 
 /* ---- a disk in memory ---- */
 
@@ -151,7 +105,7 @@ static const struct blk_driver mem_driver = {
 	.status = mem_status,
 };
 
-static struct blk mem_node(struct fixture *f, uint64_t len)
+static struct blk mem_node(struct bench *f, uint64_t len)
 {
 	struct mem *m = calloc(1, sizeof(*m));
 
@@ -198,12 +152,36 @@ static int do_copy(void *arg)
 	return 0;
 }
 
-static int copy(struct fixture *f, struct run *r)
+static int copy(struct bench *f, struct run *r)
 {
 	assert_int_equal(blk_run(f->ctx, do_copy, r), 0);
 	assert_int_equal(((struct mem *)r->c.source->priv)->in_flight, 0);
 	assert_int_equal(((struct mem *)r->c.dest->priv)->in_flight, 0);
 	return r->ret;
+}
+
+/* Two disks, the first full of data, and a copy of all of it. */
+struct pair {
+	struct blk from, to;
+	struct mem *a, *b; /* their memory */
+	struct run run;
+};
+
+static void pair_init(struct pair *p, struct bench *t)
+{
+	*p = (struct pair){.from = mem_node(t, MAX_LEN),
+			   .to = mem_node(t, MAX_LEN)};
+	p->a = p->from.priv;
+	p->b = p->to.priv;
+	memset(p->a->states, DATA, sizeof(p->a->states));
+	p->run.c = (struct blk_copy){
+		.source = &p->from, .dest = &p->to, .len = MAX_LEN};
+}
+
+static void pair_fini(struct pair *p)
+{
+	free(p->a);
+	free(p->b);
 }
 
 /* ---- whole copies ---- */
@@ -217,7 +195,7 @@ static int count_progress(void *arg, uint64_t done)
 	return 0;
 }
 
-static void one_copy(struct fixture *f, uint64_t len, struct run *r)
+static void one_copy(struct bench *f, uint64_t len, struct run *r)
 {
 	struct blk from = mem_node(f, len), to = mem_node(f, len);
 	struct mem *a = from.priv, *b = to.priv;
@@ -272,23 +250,17 @@ static void copies_are_equal(void **state)
 
 static void requests_are_parallel(void **state)
 {
-	struct blk from = mem_node(*state, MAX_LEN),
-		   to = mem_node(*state, MAX_LEN);
-	struct mem *a = from.priv, *b = to.priv;
-	struct run r = {.c = {.source = &from,
-			      .dest = &to,
-			      .len = MAX_LEN,
-			      .chunk = 65536,
-			      .nr_requests = 6}};
+	struct pair p;
 
-	memset(a->states, DATA, sizeof(a->states));
-	a->delay_ns = b->delay_ns = 2000000;
-	assert_int_equal(copy(*state, &r), 0);
-	assert_int_equal(a->most_in_flight, 6);
-	assert_in_range(b->most_in_flight, 2, 6);
-	assert_true(b->ordered);
-	free(a);
-	free(b);
+	pair_init(&p, *state);
+	p.run.c.chunk = 65536;
+	p.run.c.nr_requests = 6;
+	p.a->delay_ns = p.b->delay_ns = 2000000;
+	assert_int_equal(copy(*state, &p.run), 0);
+	assert_int_equal(p.a->most_in_flight, 6);
+	assert_in_range(p.b->most_in_flight, 2, 6);
+	assert_true(p.b->ordered);
+	pair_fini(&p);
 }
 
 /* B15: one query and no read for a source that is zero up to its end, however
@@ -359,32 +331,26 @@ static void holes_stay_above_a_base(void **state)
 
 static void errors_are_told(void **state)
 {
-	struct blk from = mem_node(*state, MAX_LEN),
-		   to = mem_node(*state, MAX_LEN);
-	struct mem *a = from.priv, *b = to.priv;
-	struct run r = {.c = {.source = &from,
-			      .dest = &to,
-			      .len = MAX_LEN,
-			      .chunk = 65536}};
+	struct pair p;
 
-	memset(a->states, DATA, sizeof(a->states));
-	a->bad_from = 65536 * 3;
-	a->bad_end = a->bad_from + 1;
-	a->delay_ns = 100000;
-	assert_int_equal(copy(*state, &r), -EIO);
+	pair_init(&p, *state);
+	p.run.c.chunk = 65536;
+	p.a->bad_from = 65536 * 3;
+	p.a->bad_end = p.a->bad_from + 1;
+	p.a->delay_ns = 100000;
+	assert_int_equal(copy(*state, &p.run), -EIO);
 	assert_string_equal(
-		r.e.msg,
+		p.run.e.msg,
 		"error while reading at byte 196608: Input/output error");
-	a->bad_end = 0;
-	b->bad_from = 65536 * 5 + 1;
-	b->bad_end = b->bad_from + 1;
-	b->delay_ns = 100000;
-	assert_int_equal(copy(*state, &r), -ENOSPC);
+	p.a->bad_end = 0;
+	p.b->bad_from = 65536 * 5 + 1;
+	p.b->bad_end = p.b->bad_from + 1;
+	p.b->delay_ns = 100000;
+	assert_int_equal(copy(*state, &p.run), -ENOSPC);
 	assert_string_equal(
-		r.e.msg,
+		p.run.e.msg,
 		"error while writing at byte 327680: No space left on device");
-	free(a);
-	free(b);
+	pair_fini(&p);
 }
 
 struct lost {
@@ -403,28 +369,22 @@ static void count_lost(void *arg, uint64_t off, int error)
 
 static void salvage_loses_bad_sectors_only(void **state)
 {
-	struct blk from = mem_node(*state, MAX_LEN),
-		   to = mem_node(*state, MAX_LEN);
-	struct mem *a = from.priv, *b = to.priv;
+	struct pair p;
 	struct lost lost = {0};
-	struct run r = {.c = {.source = &from,
-			      .dest = &to,
-			      .len = MAX_LEN,
-			      .salvage = true,
-			      .salvaged = count_lost,
-			      .arg = &lost}};
 
-	memset(a->states, DATA, sizeof(a->states));
-	memset(a->bytes, 3, MAX_LEN);
-	a->bad_from = 100 * 512 + 20;
-	a->bad_end = 103 * 512;
-	assert_int_equal(copy(*state, &r), 0);
+	pair_init(&p, *state);
+	p.run.c.salvage = true;
+	p.run.c.salvaged = count_lost;
+	p.run.c.arg = &lost;
+	memset(p.a->bytes, 3, MAX_LEN);
+	p.a->bad_from = 100 * 512 + 20;
+	p.a->bad_end = 103 * 512;
+	assert_int_equal(copy(*state, &p.run), 0);
 	assert_int_equal(lost.nr, 3);
 	assert_int_equal(lost.first, 100 * 512);
-	memset(a->bytes + 100 * 512, 0, 3 * 512);
-	assert_memory_equal(a->bytes, b->bytes, MAX_LEN);
-	free(a);
-	free(b);
+	memset(p.a->bytes + 100 * 512, 0, 3 * 512);
+	assert_memory_equal(p.a->bytes, p.b->bytes, MAX_LEN);
+	pair_fini(&p);
 }
 
 static int stop_half_way(void *arg, uint64_t done)
@@ -435,44 +395,28 @@ static int stop_half_way(void *arg, uint64_t done)
 
 static void progress_can_cancel(void **state)
 {
-	struct blk from = mem_node(*state, MAX_LEN),
-		   to = mem_node(*state, MAX_LEN);
-	struct mem *a = from.priv, *b = to.priv;
-	struct run r = {.c = {.source = &from,
-			      .dest = &to,
-			      .len = MAX_LEN,
-			      .chunk = 16384,
-			      .progress = stop_half_way}};
+	struct pair p;
 
-	memset(a->states, DATA, sizeof(a->states));
-	b->delay_ns = 50000;
-	assert_int_equal(copy(*state, &r), -ECANCELED);
-	assert_in_range(b->written, MAX_LEN / 2, MAX_LEN - 16384 * 16);
-	free(a);
-	free(b);
+	pair_init(&p, *state);
+	p.run.c.chunk = 16384;
+	p.run.c.progress = stop_half_way;
+	p.b->delay_ns = 50000;
+	assert_int_equal(copy(*state, &p.run), -ECANCELED);
+	assert_in_range(p.b->written, MAX_LEN / 2, MAX_LEN - 16384 * 16);
+	pair_fini(&p);
 }
 
 static void speed_is_limited(void **state)
 {
-	struct blk from = mem_node(*state, MAX_LEN),
-		   to = mem_node(*state, MAX_LEN);
-	struct mem *a = from.priv, *b = to.priv;
-	struct run r = {.c = {.source = &from,
-			      .dest = &to,
-			      .len = MAX_LEN,
-			      .chunk = 65536,
-			      .speed = MAX_LEN * 5}};
-	struct timespec t0, t1;
+	struct pair p;
+	uint64_t begin = loop_now_ns();
 
-	memset(a->states, DATA, sizeof(a->states));
-	clock_gettime(CLOCK_MONOTONIC, &t0);
-	assert_int_equal(copy(*state, &r), 0);
-	clock_gettime(CLOCK_MONOTONIC, &t1);
-	assert_true((t1.tv_sec - t0.tv_sec) * 1000 +
-			    (t1.tv_nsec - t0.tv_nsec) / 1000000 >=
-		    150);
-	free(a);
-	free(b);
+	pair_init(&p, *state);
+	p.run.c.chunk = 65536;
+	p.run.c.speed = MAX_LEN * 5;
+	assert_int_equal(copy(*state, &p.run), 0);
+	assert_true(loop_now_ns() - begin >= 150000000);
+	pair_fini(&p);
 }
 
 /* ---- zeroes ---- */
@@ -531,22 +475,22 @@ static void zero_runs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(copies_are_equal, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(requests_are_parallel, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(nothing_past_the_end, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(holes_stay_above_a_base, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(errors_are_told, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(copies_are_equal, bench_setup,
+						bench_teardown),
+		cmocka_unit_test_setup_teardown(requests_are_parallel,
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(nothing_past_the_end,
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(holes_stay_above_a_base,
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(errors_are_told, bench_setup,
+						bench_teardown),
 		cmocka_unit_test_setup_teardown(salvage_loses_bad_sectors_only,
-						setup, teardown),
-		cmocka_unit_test_setup_teardown(progress_can_cancel, setup,
-						teardown),
-		cmocka_unit_test_setup_teardown(speed_is_limited, setup,
-						teardown),
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(progress_can_cancel,
+						bench_setup, bench_teardown),
+		cmocka_unit_test_setup_teardown(speed_is_limited, bench_setup,
+						bench_teardown),
 		cmocka_unit_test(zero_tests),
 		cmocka_unit_test(zero_runs),
 	};

@@ -1,19 +1,8 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include "core/blk/blk.h"
-#include "core/blk/co.h"
-#include "core/loop.h"
+#include "tests/unit/bench.h"
 
 struct fixture {
-	struct loop *loop;
-	struct blk_ctx *ctx;
+	struct bench *bench;
+	struct blk_ctx *ctx; /* the bench's */
 	char text[64];
 	struct co_mutex mutex;
 	struct co_queue queue;
@@ -24,29 +13,19 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct blk_ctx_config cfg;
 
-	f->loop = loop_create("test", NULL, NULL);
-	assert_non_null(f->loop);
-	assert_int_equal(loop_start(f->loop, NULL), 0);
-	cfg = (struct blk_ctx_config){.loop = f->loop};
-	f->ctx = blk_ctx_create(&cfg, NULL);
-	assert_non_null(f->ctx);
+	assert_non_null(f);
+	f->bench = bench_create();
+	f->ctx = f->bench->ctx;
 	*state = f;
 	return 0;
-}
-
-static void destroy_ctx(void *arg)
-{
-	blk_ctx_destroy(arg);
 }
 
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	loop_call(f->loop, destroy_ctx, f->ctx);
-	loop_destroy(f->loop);
+	bench_destroy(f->bench);
 	free(f);
 	return 0;
 }

@@ -14,20 +14,6 @@
 
 #define LEN 65536
 
-static int setup(void **state)
-{
-	static struct blk_bench bench;
-
-	*state = &bench;
-	return blk_bench_start(&bench);
-}
-
-static int teardown(void **state)
-{
-	blk_bench_stop(*state);
-	return 0;
-}
-
 static int put(struct blk *b, uint64_t off)
 {
 	uint8_t buf[512] = {9};
@@ -329,5 +315,6 @@ int main(void)
 		cmocka_unit_test(words),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, blk_bench_setup,
+				      blk_bench_teardown);
 }

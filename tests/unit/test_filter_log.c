@@ -14,20 +14,6 @@
 
 #define LEN 65536
 
-static int setup(void **state)
-{
-	static struct blk_bench bench;
-
-	*state = &bench;
-	return blk_bench_start(&bench);
-}
-
-static int teardown(void **state)
-{
-	blk_bench_stop(*state);
-	return 0;
-}
-
 static void same(const struct blk_log_entry *entry, unsigned flags,
 		 uint64_t off, uint64_t len)
 {
@@ -262,5 +248,6 @@ int main(void)
 		cmocka_unit_test(wrong_words),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, blk_bench_setup,
+				      blk_bench_teardown);
 }

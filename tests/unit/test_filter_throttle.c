@@ -16,20 +16,6 @@
 #define PIECE 8192
 #define MS    1000000ull
 
-static int setup(void **state)
-{
-	static struct blk_bench bench;
-
-	*state = &bench;
-	return blk_bench_start(&bench);
-}
-
-static int teardown(void **state)
-{
-	blk_bench_stop(*state);
-	return 0;
-}
-
 static struct blk *open_with(struct blk_bench *f, const struct blk_opt *opts,
 			     unsigned nr)
 {
@@ -276,5 +262,6 @@ int main(void)
 		cmocka_unit_test(wrong_limits),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, blk_bench_setup,
+				      blk_bench_teardown);
 }

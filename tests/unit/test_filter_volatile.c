@@ -16,20 +16,6 @@
 #define LEN	65536
 #define SECTORS 256u /* of the disk in the cuts */
 
-static int setup(void **state)
-{
-	static struct blk_bench bench;
-
-	*state = &bench;
-	return blk_bench_start(&bench);
-}
-
-static int teardown(void **state)
-{
-	blk_bench_stop(*state);
-	return 0;
-}
-
 static struct blk *open_over(struct blk *disk, const char *budget)
 {
 	struct blk_opt opt = {"budget", budget};
@@ -522,5 +508,6 @@ int main(void)
 		cmocka_unit_test(exact),  cmocka_unit_test(unsafe_loses),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, blk_bench_setup,
+				      blk_bench_teardown);
 }

@@ -1,31 +1,19 @@
 /* NBD: addresses; our server and our node on one loop, over disks in memory
  * that wait and fail. */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
+#include "tests/unit/bench.h"
 
-#include "core/blk/ctx.h"
-#include "core/blk/driver.h"
 #include "core/blk/iov.h"
 #include "core/blk/nbd/address.h"
 #include "core/blk/nbd/list.h"
 #include "core/blk/nbd/server.h"
 #include "core/blk/options.h"
-#include "core/error.h"
 
 #define LEN   (1u << 20)
 #define BLOCK 4096
 
 struct fixture {
-	struct loop *loop;
-	struct blk_ctx *ctx;
+	struct bench *bench;
+	struct blk_ctx *ctx; /* the bench's */
 	char socket[80];
 	struct nbd_server *server;
 	unsigned nr_gone;
@@ -134,32 +122,20 @@ static struct blk mem_node(struct fixture *f)
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	const char *folder = getenv("TMPDIR");
-	struct blk_ctx_config cfg = {0};
 
-	f->loop = loop_create("test", NULL, NULL);
-	assert_non_null(f->loop);
-	assert_int_equal(loop_start(f->loop, NULL), 0);
-	cfg.loop = f->loop;
-	f->ctx = blk_ctx_create(&cfg, NULL);
-	assert_non_null(f->ctx);
-	snprintf(f->socket, sizeof(f->socket), "%s/bn-nbd-%d",
-		 folder ? folder : "/tmp", getpid());
+	assert_non_null(f);
+	f->bench = bench_create();
+	f->ctx = f->bench->ctx;
+	snprintf(f->socket, sizeof(f->socket), "%s/nbd", f->bench->dir);
 	*state = f;
 	return 0;
-}
-
-static void destroy_ctx(void *arg)
-{
-	blk_ctx_destroy(arg);
 }
 
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	loop_call(f->loop, destroy_ctx, f->ctx);
-	loop_destroy(f->loop);
+	bench_destroy(f->bench);
 	free(f);
 	return 0;
 }

@@ -124,31 +124,6 @@ static unsigned nr_rounds(void)
 	return text ? (unsigned)atoi(text) : 1;
 }
 
-/* Under unsafe, something is lost in time. */
-static bool is_enough(const struct power_bench *b, unsigned rounds)
-{
-	if (rounds < nr_rounds() * 4)
-		return false;
-	return !cache_modes[b->cfg.preset].ignore_flush || b->losses ||
-	       b->destroyed || rounds >= nr_rounds() * 40;
-}
-
-/* Every kind of cut some times, on one image as long as that goes. */
-static void one_image(struct power_bench *b)
-{
-	bool goes_on = false;
-
-	for (unsigned i = 0; !is_enough(b, i); i++) {
-		if (!goes_on)
-			bench_init(b);
-		goes_on = bench_round(b, (enum blk_cut)(i % 4));
-		if (!goes_on)
-			bench_fini(b);
-	}
-	if (goes_on)
-		bench_fini(b);
-}
-
 static void all_of(const struct power_bus *bus)
 {
 	static struct power_bench b;
@@ -162,7 +137,7 @@ static void all_of(const struct power_bus *bus)
 			b.options = formats[f].options;
 			b.cfg.format = formats[f].name;
 			b.cfg.preset = preset;
-			one_image(&b);
+			bench_rounds(&b, nr_rounds() * 4);
 			cuts += b.cuts;
 			torn += b.torn;
 			assert_true(b.promised > 0);

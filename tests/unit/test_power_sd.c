@@ -68,21 +68,6 @@ static const struct power_bus sd_bus = {
 	.poll = sd_bus_poll,
 };
 
-static void rounds(struct power_bench *b)
-{
-	bool goes_on = false;
-
-	for (unsigned i = 0; i < 4; i++) {
-		if (!goes_on)
-			bench_init(b);
-		goes_on = bench_round(b, (enum blk_cut)(i % 4));
-		if (!goes_on)
-			bench_fini(b);
-	}
-	if (goes_on)
-		bench_fini(b);
-}
-
 static void run_format(const char *name, const char *options)
 {
 	static struct power_bench b;
@@ -93,7 +78,7 @@ static void run_format(const char *name, const char *options)
 					 .options = options};
 		b.cfg.format = name;
 		b.cfg.preset = preset;
-		rounds(&b);
+		bench_rounds(&b, 4);
 		assert_true(b.promised > 0);
 		if (cache_modes[preset].ignore_flush)
 			assert_true(b.losses + b.destroyed > 0);

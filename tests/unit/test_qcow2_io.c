@@ -2,70 +2,13 @@
  * qcow2 images that Debian's qemu-img made: random requests against a model in
  * memory, then its check and its reading of the result.
  */
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include "core/blk/blk.h"
-#include "core/blk/co.h"
-#include "core/error.h"
-#include "core/loop.h"
+#include "tests/unit/bench.h"
 
 #define DISK_LEN (3 * 1024 * 1024 + 1536)
 #define LANES	 8
 #define ROUNDS	 60
 
-struct fixture {
-	struct loop *loop;
-	struct blk_ctx *ctx;
-	char dir[64];
-};
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct blk_ctx_config cfg;
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(f->dir, sizeof(f->dir), "%s/binnacle-qcow2-XXXXXX",
-		 tmp ? tmp : "/tmp");
-	assert_non_null(mkdtemp(f->dir));
-	f->loop = loop_create("test", NULL, NULL);
-	assert_non_null(f->loop);
-	assert_int_equal(loop_start(f->loop, NULL), 0);
-	cfg = (struct blk_ctx_config){.loop = f->loop};
-	f->ctx = blk_ctx_create(&cfg, NULL);
-	assert_non_null(f->ctx);
-	*state = f;
-	return 0;
-}
-
-static void destroy_ctx(void *arg)
-{
-	blk_ctx_destroy(arg);
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-	char text[128];
-
-	loop_call(f->loop, destroy_ctx, f->ctx);
-	loop_destroy(f->loop);
-	snprintf(text, sizeof(text), "rm -r '%s'", f->dir);
-	assert_int_equal(system(text), 0);
-	free(f);
-	return 0;
-}
-
-static int shell(struct fixture *f, const char *fmt, ...)
+static int shell(struct bench *f, const char *fmt, ...)
 {
 	char text[1024];
 	int n = snprintf(text, sizeof(text), "cd '%s'; ", f->dir);
@@ -78,7 +21,7 @@ static int shell(struct fixture *f, const char *fmt, ...)
 }
 
 struct run {
-	struct fixture *f;
+	struct bench *f;
 	struct blk *b;
 	uint8_t *model;
 	uint64_t len;
@@ -241,7 +184,7 @@ static void shapes(void **state)
 		{"data_file=a.data", 65536, false},
 		{"data_file=a.data,data_file_raw=on", 65536, false},
 	};
-	struct fixture *f = *state;
+	struct bench *f = *state;
 
 	if (!have_peer())
 		skip();
@@ -281,7 +224,8 @@ static void shapes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(shapes, setup, teardown),
+		cmocka_unit_test_setup_teardown(shapes, bench_setup,
+						bench_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
