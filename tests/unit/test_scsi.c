@@ -85,7 +85,7 @@ static void vital_product_data(void **state)
 	assert_int_equal(get32(p + 8), (32 << 20) / 512);
 	assert_int_equal(get32(p + 20), (1u << 30) / 512);
 	assert_int_equal(get32(p + 24), 256);
-	assert_int_equal(get64(p + 36), (1u << 30) / 512);
+	assert_int_equal(get64(p + 36), (32 << 20) / 512);
 	assert_int_equal(get16(page(&g, 0xb1, 60) + 4), 1);
 	assert_int_equal(page(&g, 0xb2, 4)[5], 0xe4);
 }
@@ -393,6 +393,11 @@ static void write_same(void **state)
 	expect_sense(SEND(&g, 512, 0, 0x93, 0x10, B64(0), B32(1)), BAD_FIELD);
 	expect_sense(SEND(&g, 512, 0, 0x93, 0, B64(NR_BLOCKS), B32(1)),
 		     OUT_OF_RANGE);
+	/* More than the limits page says. */
+	expect_sense(SEND(&g, 512, 0, 0x93, 0, B64(NR_BLOCKS), B32(65536)),
+		     OUT_OF_RANGE);
+	expect_sense(SEND(&g, 512, 0, 0x93, 0, B64(NR_BLOCKS), B32(65537)),
+		     BAD_FIELD);
 	assert_int_equal(SEND(&g, 511, 0, 0x41, 0, B32(0), 0, B16(1)).response,
 			 1);
 }

@@ -319,7 +319,7 @@ static enum scsi_result check_ranges(const struct scsi_unit *u,
 			return out_of_range(c);
 		total += x.nr;
 	}
-	if (total > SCSI_MAX_RANGE / u->block_len)
+	if (total > SCSI_MAX_UNMAP / u->block_len)
 		return scsi_bad_parameter(c);
 	return SCSI_SUBMIT;
 }
@@ -409,10 +409,10 @@ static enum scsi_result do_write_same(struct scsi_unit *u, struct scsi_cmd *c)
 	u->uses |= SCSI_USES_WRITE_SAME;
 	if ((c->cdb[1] & ~known) || !x.nr)
 		return scsi_bad_field(c);
+	if (x.nr > SCSI_MAX_SAME / u->block_len)
+		return scsi_bad_field(c);
 	if (!is_inside(u, &x))
 		return out_of_range(c);
-	if (x.nr > SCSI_MAX_RANGE / u->block_len)
-		return scsi_bad_field(c);
 	if (!no_data && c->out_len < u->block_len)
 		return scsi_overrun(c);
 	memset(c->bounce, 0, u->block_len);

@@ -79,9 +79,9 @@ static unsigned page_limits(const struct scsi_unit *u, uint8_t *p)
 	if (!drive_readonly(u->drive)) {
 		put32(page + 28, u->limits.unit / u->block_len);
 		page[32] = 0x80; /* from block 0 on */
-		put32(page + 20, SCSI_MAX_RANGE / u->block_len);
+		put32(page + 20, SCSI_MAX_UNMAP / u->block_len);
 		put32(page + 24, SCSI_MAX_UNMAPS);
-		put64(page + 36, SCSI_MAX_RANGE / u->block_len);
+		put64(page + 36, SCSI_MAX_SAME / u->block_len);
 	}
 	return 60;
 }

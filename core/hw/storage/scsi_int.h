@@ -18,9 +18,11 @@
 #define SCSI_DATA_PROTECT    0x07
 #define SCSI_MISCOMPARE	     0x0e
 
-/* Largest transfer, and largest range of WRITE SAME and of one UNMAP, bytes. */
+/* Most that a command moves, WRITE SAME writes and one UNMAP gives up, bytes:
+ * who stops the machine waits for that. */
 #define SCSI_MAX_TRANSFER (32u << 20)
-#define SCSI_MAX_RANGE	  (1u << 30)
+#define SCSI_MAX_SAME	  (32u << 20)
+#define SCSI_MAX_UNMAP	  (1u << 30)
 #define SCSI_MAX_UNMAPS	  (SCSI_BOUNCE / 16)
 
 typedef enum scsi_result scsi_start_fn(struct scsi_unit *u, struct scsi_cmd *c);

@@ -24,11 +24,18 @@
 /* Header, status, and pieces that the guest's memory map cuts. */
 #define SLOT_IOV (SEG_MAX + 2 + 8)
 
-#define SECTOR	     512u
-#define MAX_ZERO_LEN (1u << 31) /* bytes of one range */
-#define MAX_RANGES   16		/* of one discard or write zeroes */
-#define SERIAL_LEN   20
+/* Bytes of a segment, and of a request with as many as may be: who stops the
+ * machine waits for that. */
+#define SIZE_MAX_LEN (256u << 10)
+#define TRANSFER_MAX (SEG_MAX * SIZE_MAX_LEN)
 
+#define SECTOR	    512u
+#define DISCARD_MAX (1u << 31) /* bytes of one range */
+#define ZEROES_MAX  (32u << 20)
+#define MAX_RANGES  16 /* of one discard or write zeroes */
+#define SERIAL_LEN  20
+
+#define F_SIZE_MAX     (1ull << 1)
 #define F_SEG_MAX      (1ull << 2)
 #define F_RO	       (1ull << 5)
 #define F_BLK_SIZE     (1ull << 6)
@@ -130,6 +137,7 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 		uint8_t may_unmap, unused1[3];
 	} c = {
 		.capacity = drive_len(b->drive) / SECTOR,
+		.size_max = SIZE_MAX_LEN,
 		.seg_max = SEG_MAX,
 		.blk_size = SECTOR,
 		.block_exp = (uint8_t)__builtin_ctz(b->limits.align / SECTOR),
@@ -137,10 +145,10 @@ static void blk_config_read(struct virtio_dev *v, unsigned off, void *buf,
 		.opt_io = b->limits.unit / SECTOR,
 		.writeback = wce_now(b),
 		.nr_queues = (uint16_t)v->nr_queues,
-		.discard_max = MAX_ZERO_LEN / SECTOR,
+		.discard_max = DISCARD_MAX / SECTOR,
 		.discard_segs = MAX_RANGES,
 		.discard_align = b->limits.unit / SECTOR,
-		.zeroes_max = MAX_ZERO_LEN / SECTOR,
+		.zeroes_max = ZEROES_MAX / SECTOR,
 		.zeroes_segs = MAX_RANGES,
 		.may_unmap = 1,
 	};
@@ -282,14 +290,14 @@ static int prepare_transfer(struct slot *s, enum drive_op op, uint64_t sector)
 	s->req.iov = s->data;
 	s->req.nr_iov = s->nr_data;
 	s->req.op = op;
-	/* The used length has 32 bits. */
-	return s->req.len > INT32_MAX ? S_IOERR : S_OK;
+	return s->req.len > TRANSFER_MAX ? S_IOERR : S_OK;
 }
 
 /* DISCARD and WRITE ZEROES: 5.2.6.1. */
 static int prepare_ranges(struct slot *s, enum drive_op op)
 {
 	uint32_t known = op == DRIVE_WRITE_ZEROES ? RANGE_UNMAP : 0;
+	uint32_t max = op == DRIVE_WRITE_ZEROES ? ZEROES_MAX : DISCARD_MAX;
 	uint64_t nr = s->chain.out_len / sizeof(struct range);
 
 	data_out(s);
@@ -304,7 +312,7 @@ static int prepare_ranges(struct slot *s, enum drive_op op)
 		if (r->flags & ~known)
 			return S_UNSUPP;
 		if (r->sector > UINT64_MAX / SECTOR ||
-		    r->nr_sectors > MAX_ZERO_LEN / SECTOR)
+		    r->nr_sectors > max / SECTOR)
 			return S_IOERR;
 	}
 	/* The last one is made stable, and all with it: not an empty one. */
@@ -465,8 +473,8 @@ static int blk_create(struct device *dev, const struct device_args *args,
 		.write_zeroes = true,
 	};
 	struct virtio_blk *b = (struct virtio_blk *)(void *)dev;
-	uint64_t features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY |
-			    F_CONFIG_WCE | F_MQ;
+	uint64_t features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH |
+			    F_TOPOLOGY | F_CONFIG_WCE | F_MQ;
 	unsigned cpus = dev->m->nr_vcpus;
 	int r;
 
