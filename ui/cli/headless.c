@@ -1,6 +1,9 @@
 /*
  * Without a screen: the guest's first serial line is this terminal or pipe.
  * On a terminal Ctrl-A x ends the run and Ctrl-A Ctrl-A sends one Ctrl-A.
+ *
+ * Nobody is there to let a machine go on that paused because the host could not
+ * do what a disk was asked for: it is tried again by itself.
  */
 #include "ui/cli/cli.h"
 
@@ -13,11 +16,14 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/console.h"
 #include "core/log.h"
 #include "ui/vnc/vnc.h"
+
+#define RETRY_MS 5000
 
 enum { FD_STDIN, FD_SERIAL, FD_EVENTS, FD_SIGNAL, NR_FDS };
 
@@ -32,6 +38,8 @@ struct headless {
 	struct termios saved;
 	char pending[4096]; /* typed, not yet taken by the guest */
 	size_t nr_pending;
+	int64_t retry_ms; /* when a paused machine goes on; 0: it isn't */
+	int64_t retried_ms;
 	bool done;
 	int status;
 };
@@ -104,6 +112,48 @@ static bool pump_stdin(struct headless *h)
 	return true;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Said once, not at each try in vain. */
+static void wait_for_host(struct headless *h, const char *why)
+{
+	int64_t now = now_ms();
+
+	if (!h->retried_ms || now - h->retried_ms > RETRY_MS)
+		fprintf(stderr,
+			"\r\nbinnacle: paused: %s (tried again every %d s)\r\n",
+			why, RETRY_MS / 1000);
+	h->retry_ms = now + RETRY_MS;
+}
+
+static void go_on(struct headless *h)
+{
+	struct vm_command cmd = {.kind = VM_CMD_RESUME};
+
+	h->retry_ms = 0;
+	h->retried_ms = now_ms();
+	vm_command(h->vm, &cmd);
+}
+
+/* Milliseconds for poll(); -1: until something happens. */
+static int timeout_ms(const struct headless *h)
+{
+	int64_t left = h->retry_ms - now_ms();
+
+	/* Input that the guest hasn't taken yet: look again soon. */
+	if (h->nr_pending)
+		return 20;
+	if (!h->retry_ms)
+		return -1;
+	return left > 0 ? (int)left : 0;
+}
+
 static void handle_event(struct headless *h, const struct vm_event *ev)
 {
 	if (ev->kind == VM_EVENT_EXIT_CODE) {
@@ -119,7 +169,7 @@ static void handle_event(struct headless *h, const struct vm_event *ev)
 		h->status = 1;
 		h->done = true;
 	} else if (ev->kind == VM_EVENT_STATE && ev->code) {
-		fprintf(stderr, "\r\nbinnacle: paused: %s\r\n", ev->text);
+		wait_for_host(h, ev->text);
 	} else if (ev->kind == VM_EVENT_COMMAND_FAILED) {
 		fprintf(stderr, "\r\nbinnacle: %s\r\n", ev->text);
 	}
@@ -141,12 +191,9 @@ static void pump_events(struct headless *h)
 static void serve(struct headless *h, struct pollfd *fds)
 {
 	while (!h->done) {
-		/* Input that the guest hasn't taken yet: look again soon. */
-		int timeout = h->nr_pending ? 20 : -1;
-
 		fds[FD_STDIN].events =
 			h->nr_pending < sizeof(h->pending) ? POLLIN : 0;
-		if (poll(fds, NR_FDS, timeout) < 0 && errno != EINTR)
+		if (poll(fds, NR_FDS, timeout_ms(h)) < 0 && errno != EINTR)
 			return;
 		if (fds[FD_STDIN].revents && !pump_stdin(h))
 			fds[FD_STDIN].fd = -1;
@@ -161,6 +208,8 @@ static void serve(struct headless *h, struct pollfd *fds)
 		}
 		if (h->nr_pending)
 			send_pending(h);
+		if (h->retry_ms && now_ms() >= h->retry_ms)
+			go_on(h);
 	}
 	pump_serial(h);
 }
