@@ -131,10 +131,10 @@ static int finish(struct request *r, int argc, char **argv)
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS, OPT_FORCE };
+	enum { OPT_FORCE = IMG_OPT_OWN };
 	static const struct option options[] = {
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"force", no_argument, NULL, OPT_FORCE},
 		{0}};
 	struct request r = {.t = t,
@@ -144,9 +144,6 @@ static int run(struct img_tool *t, int argc, char **argv)
 	while (!status && (ch = getopt_long(argc, argv, ":ho:f:t:pq", options,
 					    NULL)) != -1) {
 		switch (ch) {
-		case 'f':
-			r.source.format = optarg;
-			break;
 		case 'o':
 			if (img_opts_add(&r.opts, optarg))
 				status = img_error(t, "out of memory");
@@ -160,16 +157,10 @@ static int run(struct img_tool *t, int argc, char **argv)
 		case 'q':
 			r.quiet = true;
 			break;
-		case OPT_IMAGE_OPTS:
-			r.source.image_opts = true;
-			break;
 		case OPT_FORCE:
 			break; /* nothing here is that dangerous */
-		case OPT_OBJECT:
-			status = img_error(t, "objects are not supported");
-			break;
 		default:
-			status = img_bad_option(t, ch, argv);
+			status = img_source_option(t, &r.source, ch, argv);
 		}
 	}
 	r.bar.enabled &= !r.quiet;

@@ -117,7 +117,7 @@ static int take_action(struct request *r, enum blk_bitmap_verb verb)
 	return 0;
 }
 
-enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS, OPT_VERB };
+enum { OPT_VERB = IMG_OPT_OWN };
 
 static int take_option(struct request *r, int ch, char **argv)
 {
@@ -125,24 +125,16 @@ static int take_option(struct request *r, int ch, char **argv)
 	case 'b':
 		r->source.path = optarg;
 		return 0;
-	case 'f':
-		r->image.format = optarg;
-		return 0;
 	case 'F':
 		r->source.format = optarg;
 		return 0;
 	case 'g':
 		return !img_size_arg(r->t, "granularity", optarg,
 				     &r->granularity);
-	case OPT_IMAGE_OPTS:
-		r->image.image_opts = true;
-		return 0;
-	case OPT_OBJECT:
-		return img_error(r->t, "objects are not supported");
 	default:
 		if (ch >= OPT_VERB)
 			return take_action(r, ch - OPT_VERB);
-		return img_bad_option(r->t, ch, argv);
+		return img_source_option(r->t, &r->image, ch, argv);
 	}
 }
 
@@ -155,8 +147,8 @@ static int run(struct img_tool *t, int argc, char **argv)
 		{"enable", no_argument, NULL, OPT_VERB + BLK_BITMAP_ENABLE},
 		{"disable", no_argument, NULL, OPT_VERB + BLK_BITMAP_DISABLE},
 		{"merge", required_argument, NULL, OPT_VERB + BLK_BITMAP_MERGE},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
-		{"object", required_argument, NULL, OPT_OBJECT},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{0}};
 	struct request r = {.t = t, .image.write = true};
 	int ch, status = 0;

@@ -150,13 +150,13 @@ static int check(struct img_tool *t, const struct request *r, struct blk *b)
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OUTPUT = 256, OPT_OBJECT, OPT_IMAGE_OPTS };
+	enum { OPT_OUTPUT = IMG_OPT_OWN };
 	static const struct option options[] = {
 		{"format", required_argument, NULL, 'f'},
 		{"repair", required_argument, NULL, 'r'},
 		{"output", required_argument, NULL, OPT_OUTPUT},
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"force-share", no_argument, NULL, 'U'},
 		{0}};
 	struct blk_options unused = {0};
@@ -167,9 +167,6 @@ static int run(struct img_tool *t, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, ":hf:r:T:qU", options, NULL)) !=
 	       -1) {
 		switch (c) {
-		case 'f':
-			r.source.format = optarg;
-			break;
 		case 'r':
 			r.repair = BLK_REPAIR_LEAKS;
 			if (!strcmp(optarg, "all"))
@@ -192,20 +189,13 @@ static int run(struct img_tool *t, int argc, char **argv)
 		case 'q':
 			r.quiet = true;
 			break;
-		case 'U':
-			r.source.share = true;
-			break;
 		case OPT_OUTPUT:
 			if (!img_output_parse(t, optarg, &r.json))
 				return 1;
 			break;
-		case OPT_IMAGE_OPTS:
-			r.source.image_opts = true;
-			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, c, argv);
+			if (img_source_option(t, &r.source, c, argv))
+				return 1;
 		}
 	}
 	if (optind != argc - 1)

@@ -157,10 +157,9 @@ static int finish(struct commit *c)
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS };
 	static const struct option options[] = {
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{0}};
 	struct commit c = {.t = t, .in.cache = "writeback", .progress.t = t};
 	int ch;
@@ -168,9 +167,6 @@ static int run(struct img_tool *t, int argc, char **argv)
 	while ((ch = getopt_long(argc, argv, ":f:ht:b:dpqr:", options, NULL)) !=
 	       -1) {
 		switch (ch) {
-		case 'f':
-			c.in.format = optarg;
-			break;
 		case 't':
 			c.in.cache = optarg;
 			break;
@@ -191,13 +187,9 @@ static int run(struct img_tool *t, int argc, char **argv)
 			if (!img_size_arg(t, "rate limit", optarg, &c.rate))
 				return 1;
 			break;
-		case OPT_IMAGE_OPTS:
-			c.in.image_opts = true;
-			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, ch, argv);
+			if (img_source_option(t, &c.in, ch, argv))
+				return 1;
 		}
 	}
 	c.progress.bar.enabled &= !c.quiet;

@@ -132,10 +132,9 @@ static int finish(struct dd *d, int argc, char **argv)
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS };
 	static const struct option options[] = {
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"force-share", no_argument, NULL, 'U'},
 		{0}};
 	struct dd d = {.t = t, .out_format = "raw", .bs = SECTOR};
@@ -143,22 +142,12 @@ static int run(struct img_tool *t, int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, ":hf:O:U", options, NULL)) != -1) {
 		switch (c) {
-		case 'f':
-			d.in.format = optarg;
-			break;
 		case 'O':
 			d.out_format = optarg;
 			break;
-		case 'U':
-			d.in.share = true;
-			break;
-		case OPT_IMAGE_OPTS:
-			d.in.image_opts = true;
-			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, c, argv);
+			if (img_source_option(t, &d.in, c, argv))
+				return 1;
 		}
 	}
 	return finish(&d, argc, argv);

@@ -60,6 +60,25 @@ int img_bad_option(struct img_tool *t, int c, char **argv)
 	return img_usage_error(t, "unrecognized option '%s'", what);
 }
 
+int img_source_option(struct img_tool *t, struct img_source *s, int c,
+		      char **argv)
+{
+	switch (c) {
+	case 'f':
+		s->format = optarg;
+		return 0;
+	case 'U':
+		s->share = true;
+		return 0;
+	case IMG_OPT_IMAGE_OPTS:
+		s->image_opts = true;
+		return 0;
+	case IMG_OPT_OBJECT:
+		return img_error(t, "objects are not supported");
+	}
+	return img_bad_option(t, c, argv);
+}
+
 static void print_help(struct img_tool *t)
 {
 	printf("usage: %s [standard options] command [command options]\n"

@@ -99,6 +99,17 @@ struct img_source {
 	bool image_opts, share, write, no_backing, check, quiet;
 };
 
+/* Options without a letter, as getopt_long() gives them. */
+enum {
+	IMG_OPT_OBJECT = 256,
+	IMG_OPT_IMAGE_OPTS,
+	IMG_OPT_OWN /* a command's own from here on */
+};
+
+/* -f, -U and --image-opts into s; whatever else getopt_long() gave is refused.
+ * The exit status. */
+int img_source_option(struct img_tool *t, struct img_source *s, int c,
+		      char **argv);
 /* NULL after printing why. */
 struct blk *img_open(struct img_tool *t, const struct img_source *s);
 /* The same without printing. */

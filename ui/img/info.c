@@ -185,13 +185,13 @@ static int print_chain(struct blk *top, bool chain, bool json)
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OUTPUT = 256, OPT_CHAIN, OPT_OBJECT, OPT_IMAGE_OPTS };
+	enum { OPT_OUTPUT = IMG_OPT_OWN, OPT_CHAIN };
 	static const struct option options[] = {
 		{"format", required_argument, NULL, 'f'},
 		{"output", required_argument, NULL, OPT_OUTPUT},
 		{"backing-chain", no_argument, NULL, OPT_CHAIN},
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"force-share", no_argument, NULL, 'U'},
 		{0}};
 	struct img_source s = {0};
@@ -201,12 +201,6 @@ static int run(struct img_tool *t, int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, ":hf:U", options, NULL)) != -1) {
 		switch (c) {
-		case 'f':
-			s.format = optarg;
-			break;
-		case 'U':
-			s.share = true;
-			break;
 		case OPT_OUTPUT:
 			if (!img_output_parse(t, optarg, &json))
 				return 1;
@@ -214,13 +208,9 @@ static int run(struct img_tool *t, int argc, char **argv)
 		case OPT_CHAIN:
 			chain = true;
 			break;
-		case OPT_IMAGE_OPTS:
-			s.image_opts = true;
-			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, c, argv);
+			if (img_source_option(t, &s, c, argv))
+				return 1;
 		}
 	}
 	if (optind != argc - 1)

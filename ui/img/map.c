@@ -180,12 +180,12 @@ static int bad_number(struct img_tool *t, const char *what, int ret)
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OUTPUT = 256, OPT_OBJECT, OPT_IMAGE_OPTS };
+	enum { OPT_OUTPUT = IMG_OPT_OWN };
 	static const struct option options[] = {
 		{"format", required_argument, NULL, 'f'},
 		{"output", required_argument, NULL, OPT_OUTPUT},
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"force-share", no_argument, NULL, 'U'},
 		{"start-offset", required_argument, NULL, 's'},
 		{"max-length", required_argument, NULL, 'l'},
@@ -199,12 +199,6 @@ static int run(struct img_tool *t, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, ":f:s:l:hU", options, NULL)) !=
 	       -1) {
 		switch (c) {
-		case 'f':
-			s.format = optarg;
-			break;
-		case 'U':
-			s.share = true;
-			break;
 		case 's':
 			ret = img_size_parse(optarg, &start);
 			if (ret)
@@ -219,13 +213,9 @@ static int run(struct img_tool *t, int argc, char **argv)
 			if (!img_output_parse(t, optarg, &json))
 				return 1;
 			break;
-		case OPT_IMAGE_OPTS:
-			s.image_opts = true;
-			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, c, argv);
+			if (img_source_option(t, &s, c, argv))
+				return 1;
 		}
 	}
 	if (optind != argc - 1)

@@ -10,7 +10,7 @@
 
 #include "ui/img/copying.h"
 
-enum { OPT_OUTPUT = 256, OPT_IMAGE_OPTS, OPT_OBJECT, OPT_SIZE };
+enum { OPT_OUTPUT = IMG_OPT_OWN, OPT_SIZE };
 
 struct request {
 	struct img_tool *t;
@@ -131,9 +131,6 @@ static int take_len(struct request *r, const char *text)
 static int take_option(struct request *r, int ch, char **argv)
 {
 	switch (ch) {
-	case 'f':
-		r->source.format = optarg;
-		return 0;
 	case 'l':
 		return img_snapshot_arg(r->t, optarg, &r->source);
 	case 'o':
@@ -143,28 +140,20 @@ static int take_option(struct request *r, int ch, char **argv)
 	case 'O':
 		r->format = optarg;
 		return 0;
-	case 'U':
-		r->source.share = true;
-		return 0;
 	case OPT_OUTPUT:
 		return !img_output_parse(r->t, optarg, &r->json);
-	case OPT_IMAGE_OPTS:
-		r->source.image_opts = true;
-		return 0;
-	case OPT_OBJECT:
-		return img_error(r->t, "objects are not supported");
 	case OPT_SIZE:
 		return take_len(r, optarg);
 	default:
-		return img_bad_option(r->t, ch, argv);
+		return img_source_option(r->t, &r->source, ch, argv);
 	}
 }
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
-		{"object", required_argument, NULL, OPT_OBJECT},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"output", required_argument, NULL, OPT_OUTPUT},
 		{"size", required_argument, NULL, OPT_SIZE},
 		{"force-share", no_argument, NULL, 'U'},

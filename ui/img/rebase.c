@@ -208,10 +208,9 @@ static int finish(struct rebase *r)
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS };
 	static const struct option options[] = {
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"force-share", no_argument, NULL, 'U'},
 		{0}};
 	struct rebase r = {.t = t,
@@ -223,9 +222,6 @@ static int run(struct img_tool *t, int argc, char **argv)
 	while ((ch = getopt_long(argc, argv, ":hf:F:b:upt:T:qU", options,
 				 NULL)) != -1) {
 		switch (ch) {
-		case 'f':
-			r.in.format = optarg;
-			break;
 		case 'F':
 			r.format = optarg;
 			break;
@@ -247,16 +243,9 @@ static int run(struct img_tool *t, int argc, char **argv)
 		case 'q':
 			r.quiet = true;
 			break;
-		case 'U':
-			r.in.share = true;
-			break;
-		case OPT_IMAGE_OPTS:
-			r.in.image_opts = true;
-			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, ch, argv);
+			if (img_source_option(t, &r.in, ch, argv))
+				return 1;
 		}
 	}
 	r.progress.bar.enabled &= !r.quiet;

@@ -79,10 +79,10 @@ static bool parse_prealloc(struct img_tool *t, const char *text,
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS, OPT_PREALLOC, OPT_SHRINK };
+	enum { OPT_PREALLOC = IMG_OPT_OWN, OPT_SHRINK };
 	static const struct option options[] = {
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"preallocation", required_argument, NULL, OPT_PREALLOC},
 		{"shrink", no_argument, NULL, OPT_SHRINK},
 		{0}};
@@ -97,14 +97,8 @@ static int run(struct img_tool *t, int argc, char **argv)
 	r.size = argv[--argc];
 	while ((c = getopt_long(argc, argv, ":f:hq", options, NULL)) != -1) {
 		switch (c) {
-		case 'f':
-			r.source.format = optarg;
-			break;
 		case 'q':
 			r.quiet = true;
-			break;
-		case OPT_IMAGE_OPTS:
-			r.source.image_opts = true;
 			break;
 		case OPT_PREALLOC:
 			if (!parse_prealloc(t, optarg, &r.prealloc))
@@ -113,10 +107,9 @@ static int run(struct img_tool *t, int argc, char **argv)
 		case OPT_SHRINK:
 			r.shrink = true;
 			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, c, argv);
+			if (img_source_option(t, &r.source, c, argv))
+				return 1;
 		}
 	}
 	if (optind != argc - 1)

@@ -63,10 +63,9 @@ static int change(struct img_tool *t, struct blk *b, int action,
 
 static int run(struct img_tool *t, int argc, char **argv)
 {
-	enum { OPT_OBJECT = 256, OPT_IMAGE_OPTS };
 	static const struct option options[] = {
-		{"object", required_argument, NULL, OPT_OBJECT},
-		{"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+		{"object", required_argument, NULL, IMG_OPT_OBJECT},
+		{"image-opts", no_argument, NULL, IMG_OPT_IMAGE_OPTS},
 		{"force-share", no_argument, NULL, 'U'},
 		{0}};
 	struct img_source s = {.no_backing = true};
@@ -89,16 +88,9 @@ static int run(struct img_tool *t, int argc, char **argv)
 			break;
 		case 'q':
 			break;
-		case 'U':
-			s.share = true;
-			break;
-		case OPT_IMAGE_OPTS:
-			s.image_opts = true;
-			break;
-		case OPT_OBJECT:
-			return img_error(t, "objects are not supported");
 		default:
-			return img_bad_option(t, c, argv);
+			if (img_source_option(t, &s, c, argv))
+				return 1;
 		}
 	}
 	if (optind != argc - 1)
