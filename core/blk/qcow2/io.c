@@ -1,5 +1,5 @@
 /*
- * Guest data: reads, writes, zeroes, discards.
+ * Guest data: reads and writes.
  *
  * A write that needs new clusters allocates them under the lock, moves the data
  * without it, and then links the entries under the lock again.  Until then it
@@ -11,22 +11,13 @@
 
 #include "core/blk/iov.h"
 #include "core/blk/qcow2/bitmap.h"
+#include "core/blk/qcow2/io.h"
 
 #define IOV_FEW 16
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
-}
-
-static uint64_t cluster_down(const struct qcow2 *s, uint64_t off)
-{
-	return off & ~(s->cluster_len - 1);
-}
-
-static uint64_t cluster_up(const struct qcow2 *s, uint64_t off)
-{
-	return cluster_down(s, off + s->cluster_len - 1);
 }
 
 /* ---- pieces of scattered memory ---- */
@@ -165,21 +156,18 @@ static struct qcow2_alloc *find_alloc(struct qcow2 *s, uint64_t off,
 	return a;
 }
 
-/* Returns with the lock held and no allocation on its way in the clusters of
- * [off, *end), alone: no write at all; shortens the range rather than wait for
- * its tail. */
-static void lock_range(struct qcow2 *s, uint64_t off, uint64_t *end, bool alone)
+void qcow2_lock_range(struct qcow2 *s, uint64_t off, uint64_t *end, bool alone)
 {
 	struct qcow2_alloc *a;
 
 	co_lock(&s->lock);
 	for (;;) {
-		a = find_alloc(s, cluster_down(s, off), cluster_up(s, *end),
-			       alone);
+		a = find_alloc(s, qcow2_cluster_down(s, off),
+			       qcow2_cluster_up(s, *end), alone);
 		if (!a)
 			return;
-		if (cluster_down(s, a->off) > off) {
-			*end = cluster_down(s, a->off);
+		if (qcow2_cluster_down(s, a->off) > off) {
+			*end = qcow2_cluster_down(s, a->off);
 			continue;
 		}
 		co_unlock(&s->lock);
@@ -215,8 +203,7 @@ struct cow {
 	uint8_t *head, *tail;
 };
 
-/* Is [off, off + len) known to read as zeroes, below too? */
-static bool reads_zero(struct blk *b, uint64_t off, uint64_t len)
+bool qcow2_reads_zero(struct blk *b, uint64_t off, uint64_t len)
 {
 	uint64_t n;
 
@@ -272,7 +259,7 @@ static int write_new(struct blk *b, struct cow *cow, uint64_t off, uint64_t end,
 		     struct part *p)
 {
 	struct qcow2 *s = qcow2_of(b);
-	uint64_t base = cluster_down(s, off), from = off, to = end;
+	uint64_t base = qcow2_cluster_down(s, off), from = off, to = end;
 	struct iovec *iov = p->iov + 1;
 	int nr = p->nr - 1, ret = 0;
 	bool edges = cow->off < off || cow->end > end;
@@ -367,7 +354,7 @@ static int count_new(struct qcow2 *s, uint64_t off, uint64_t end,
 			return ret;
 		/* Ends before a cluster that has space of its own. */
 		if (run.has_host && run.copied && run.kind != QCOW2_PACKED) {
-			at = cluster_down(s, at);
+			at = qcow2_cluster_down(s, at);
 			break;
 		}
 	}
@@ -391,10 +378,10 @@ static int want_l2(struct qcow2 *s, uint64_t off)
 /* [lock] Where new data for [off, *end) goes; shortens the range. */
 static int place(struct qcow2 *s, uint64_t off, uint64_t *end, struct cow *cow)
 {
-	uint64_t base = cluster_down(s, off), nr;
+	uint64_t base = qcow2_cluster_down(s, off), nr;
 	int ret;
 
-	nr = (cluster_up(s, *end) - base) >> s->h.cluster_bits;
+	nr = (qcow2_cluster_up(s, *end) - base) >> s->h.cluster_bits;
 	if (s->b->data_file) {
 		/* Guest and host offsets are the same there. */
 		cow->host = base;
@@ -447,7 +434,7 @@ static int write_allocating(struct blk *b, uint64_t off, uint64_t *end,
 {
 	struct qcow2 *s = qcow2_of(b);
 	bool reused = run->has_host && run->copied && run->kind != QCOW2_PACKED;
-	uint64_t base = cluster_down(s, off);
+	uint64_t base = qcow2_cluster_down(s, off);
 	struct cow cow = {0};
 	struct qcow2_alloc a = {0};
 	struct part p;
@@ -458,7 +445,7 @@ static int write_allocating(struct blk *b, uint64_t off, uint64_t *end,
 		/* One cluster at a time: the neighbours may be in use. */
 		*end = min_u64(*end, base + s->cluster_len);
 		*end = min_u64(*end, off + run->len);
-		cow.host = cluster_down(s, run->host);
+		cow.host = qcow2_cluster_down(s, run->host);
 	} else {
 		ret = count_new(s, off, *end, run, end);
 		if (!ret)
@@ -471,19 +458,20 @@ static int write_allocating(struct blk *b, uint64_t off, uint64_t *end,
 	ret = 0;
 	whole = needs_whole(s, base, reused, &ret);
 	if (!whole && !reused && !ret)
-		whole = needs_whole(s, cluster_down(s, *end - 1), reused, &ret);
+		whole = needs_whole(s, qcow2_cluster_down(s, *end - 1), reused,
+				    &ret);
 	if (!ret)
 		ret = part_init(&p, iov, nr_iov, skip, *end - off);
 	if (ret)
 		return ret;
 	choose_edges(b, &cow, off, *end, whole);
 	a.off = base;
-	a.end = cluster_up(s, *end);
+	a.end = qcow2_cluster_up(s, *end);
 	alloc_begin(s, &a);
 	co_unlock(&s->lock);
 	if (cow.fresh)
-		cow.reads_zero = reads_zero(b, cow.off, off - cow.off) &&
-				 reads_zero(b, *end, cow.end - *end);
+		cow.reads_zero = qcow2_reads_zero(b, cow.off, off - cow.off) &&
+				 qcow2_reads_zero(b, *end, cow.end - *end);
 	ret = write_new(b, &cow, off, *end, &p);
 	part_fini(&p);
 	co_lock(&s->lock);
@@ -505,7 +493,7 @@ static int write_step(struct blk *b, uint64_t off, uint64_t *end,
 	struct part p;
 	int ret;
 
-	lock_range(s, off, end, false);
+	qcow2_lock_range(s, off, end, false);
 	ret = s->corrupt ? -EIO : qcow2_lookup(s, off, *end - off, &run);
 	if (ret)
 		goto out;
@@ -531,8 +519,8 @@ out:
 	return ret;
 }
 
-static int write_plain(struct blk *b, uint64_t off, uint64_t len,
-		       const struct iovec *iov, int nr)
+int qcow2_write_plain(struct blk *b, uint64_t off, uint64_t len,
+		      const struct iovec *iov, int nr)
 {
 	uint64_t end = off + len, at = off;
 	int ret = 0;
@@ -575,7 +563,7 @@ static int write_one_packed(struct blk *b, uint64_t off, const uint8_t *packed,
 	uint64_t host, end = off + s->cluster_len;
 	int ret;
 
-	lock_range(s, off, &end, true);
+	qcow2_lock_range(s, off, &end, true);
 	ret = s->corrupt ? -EIO : want_l2(s, off);
 	if (!ret)
 		ret = qcow2_alloc_bytes(s, len, &host);
@@ -625,7 +613,7 @@ static int write_packed(struct blk *b, uint64_t off, uint64_t len,
 		if (ret > 0)
 			ret = write_one_packed(b, off + at, packed, ret);
 		else if (ret == -E2BIG)
-			ret = write_plain(b, off + at, n, &v, 1);
+			ret = qcow2_write_plain(b, off + at, n, &v, 1);
 	}
 	free(plain);
 	return ret;
@@ -640,179 +628,7 @@ static int qcow2_writev(struct blk *b, uint64_t off, uint64_t len,
 		return ret;
 	if (flags & BLK_COMPRESSED)
 		return write_packed(b, off, len, iov, nr);
-	return write_plain(b, off, len, iov, nr);
-}
-
-/* ---- zeroes and discards ---- */
-
-/* [off, end) in one cluster: whole subclusters, or the cluster. */
-static int zero_units(struct qcow2 *s, uint64_t off, uint64_t end, bool keep)
-{
-	uint64_t base = cluster_down(s, off);
-
-	if (s->nr_sub > 1 && (off > base || end < base + s->cluster_len))
-		return qcow2_zero_subclusters(s, off, end - off);
-	return qcow2_zero_clusters(s, base, s->cluster_len, keep);
-}
-
-/* Zeroes in part of a (sub)cluster: by its entry when all the rest reads as
- * zeroes and nothing is stored there. */
-static int zero_part(struct blk *b, uint64_t off, uint64_t end)
-{
-	struct qcow2 *s = qcow2_of(b);
-	uint64_t base = off & ~(uint64_t)(s->sub_len - 1);
-	uint64_t stop = base + s->sub_len;
-	struct qcow2_run run;
-	int ret;
-
-	/* Version 2 has no entry that hides the backing file. */
-	if (s->h.version < 3 && b->backing)
-		return -ENOTSUP;
-	if (!reads_zero(b, base, off - base) || !reads_zero(b, end, stop - end))
-		return -ENOTSUP;
-	lock_range(s, base, &stop, true);
-	ret = s->corrupt ? -EIO : 0;
-	for (uint64_t at = base; at < stop && !ret; at += run.len) {
-		ret = qcow2_lookup(s, at, stop - at, &run);
-		if (!ret &&
-		    (run.kind == QCOW2_NORMAL || run.kind == QCOW2_PACKED))
-			ret = -ENOTSUP;
-	}
-	if (!ret)
-		ret = zero_units(s, base, stop, true);
-	co_unlock(&s->lock);
-	return ret;
-}
-
-int qcow2_zero_as_data(struct blk *b, uint64_t off, uint64_t end,
-		       unsigned flags)
-{
-	struct iovec v = {NULL, end - off};
-	int ret;
-
-	if (flags & BLK_NO_FALLBACK)
-		return -ENOTSUP;
-	v.iov_base = calloc(1, end - off);
-	if (!v.iov_base)
-		return -ENOMEM;
-	ret = write_plain(b, off, end - off, &v, 1);
-	free(v.iov_base);
-	return ret;
-}
-
-static int zero_part_or_data(struct blk *b, uint64_t off, uint64_t end,
-			     unsigned flags)
-{
-	int ret = zero_part(b, off, end);
-
-	return ret == -ENOTSUP ? qcow2_zero_as_data(b, off, end, flags) : ret;
-}
-
-/* The subclusters [off, end) of one cluster. */
-static int zero_some(struct blk *b, uint64_t off, uint64_t end, unsigned flags)
-{
-	struct qcow2 *s = qcow2_of(b);
-	uint64_t stop = end;
-	int ret;
-
-	lock_range(s, off, &stop, true);
-	ret = s->corrupt ? -EIO : qcow2_zero_subclusters(s, off, end - off);
-	co_unlock(&s->lock);
-	return ret == -ENOTSUP ? qcow2_zero_as_data(b, off, end, flags) : ret;
-}
-
-/* [first, last) are whole clusters, but for the disk's end. */
-static int zero_whole(struct blk *b, uint64_t first, uint64_t last,
-		      unsigned flags)
-{
-	struct qcow2 *s = qcow2_of(b);
-	int ret = 0;
-
-	if (s->h.version < 3 && b->backing)
-		return -ENOTSUP;
-	while (first < last && !ret) {
-		uint64_t end = last;
-
-		lock_range(s, first, &end, true);
-		end = cluster_up(s, end);
-		ret = s->corrupt
-			      ? -EIO
-			      : qcow2_zero_clusters(s, first, end - first,
-						    !(flags & BLK_MAY_UNMAP));
-		co_unlock(&s->lock);
-		first = end;
-	}
-	return ret;
-}
-
-/* [first, last) are whole subclusters, but for the disk's end. */
-static int zero_range(struct blk *b, uint64_t first, uint64_t last,
-		      unsigned flags)
-{
-	struct qcow2 *s = qcow2_of(b);
-	uint64_t up = cluster_up(s, first), down = cluster_down(s, last);
-	int ret = 0;
-
-	if (last == b->len)
-		down = last;
-	if (up > down)
-		return zero_some(b, first, last, flags);
-	if (first < up)
-		ret = zero_some(b, first, up, flags);
-	if (!ret)
-		ret = zero_whole(b, up, down, flags);
-	if (!ret && down < last)
-		ret = zero_some(b, down, last, flags);
-	return ret;
-}
-
-int qcow2_zero_range(struct blk *b, uint64_t off, uint64_t len, unsigned flags)
-{
-	struct qcow2 *s = qcow2_of(b);
-	uint64_t end = off + len, mask = s->sub_len - 1;
-	uint64_t first = (off + mask) & ~mask;
-	uint64_t last = end == b->len ? end : end & ~mask;
-	int ret = 0;
-
-	if (first > last)
-		return zero_part_or_data(b, off, end, flags);
-	if (off < first)
-		ret = zero_part_or_data(b, off, first, flags);
-	if (!ret && first < last)
-		ret = zero_range(b, first, last, flags);
-	if (!ret && last < end)
-		ret = zero_part_or_data(b, last, end, flags);
-	return ret;
-}
-
-static int qcow2_write_zeroes(struct blk *b, uint64_t off, uint64_t len,
-			      unsigned flags)
-{
-	int ret = qcow2_bitmaps_touch(qcow2_of(b), off, len);
-
-	return ret ? ret : qcow2_zero_range(b, off, len, flags);
-}
-
-static int qcow2_discard(struct blk *b, uint64_t off, uint64_t len)
-{
-	struct qcow2 *s = qcow2_of(b);
-	uint64_t end = off + len, first = cluster_up(s, off);
-	uint64_t last =
-		end == b->len ? cluster_up(s, end) : cluster_down(s, end);
-	int ret = qcow2_bitmaps_touch(s, off, len);
-
-	while (first < last && !ret) {
-		uint64_t stop = last;
-
-		lock_range(s, first, &stop, true);
-		stop = cluster_up(s, stop);
-		ret = s->corrupt ? -EIO
-				 : qcow2_discard_clusters(s, first,
-							  stop - first, false);
-		co_unlock(&s->lock);
-		first = stop;
-	}
-	return ret;
+	return qcow2_write_plain(b, off, len, iov, nr);
 }
 
 /* ---- the driver ---- */

@@ -243,6 +243,9 @@ int qcow2_l2_for_write(struct qcow2 *s, uint64_t off,
 		       struct qcow2_slice **slice, unsigned *index);
 /* [lock] A new L2 table at *off: zeroed, or (old not 0) a copy of that one. */
 int qcow2_make_l2(struct qcow2 *s, uint64_t old, uint64_t *off);
+/* Where a compressed entry's data lies. */
+void qcow2_packed_place(const struct qcow2 *s, uint64_t entry, uint64_t *host,
+			uint64_t *len);
 /* Entries in a slice, in host order. */
 uint64_t qcow2_entry(struct qcow2 *s, struct qcow2_slice *slice, unsigned i);
 uint64_t qcow2_bitmap(struct qcow2 *s, struct qcow2_slice *slice, unsigned i);
@@ -269,16 +272,15 @@ int qcow2_status(struct blk *b, uint64_t off, uint64_t len, uint64_t *pnum,
 /* ---- io.c ---- */
 
 extern const struct blk_driver blk_qcow2_driver;
+
+/* ---- zero.c ---- */
+
 /* Writes zeroes that no bitmap records: the guest does not see a change.  Takes
  * the lock; the range may reach past the disk's end in its last cluster. */
 int qcow2_zero_range(struct blk *b, uint64_t off, uint64_t len, unsigned flags);
 /* The same for [off, end), which is held in memory, by writing zeroes. */
 int qcow2_zero_as_data(struct blk *b, uint64_t off, uint64_t end,
 		       unsigned flags);
-
-/* Where a compressed entry's data lies. */
-void qcow2_packed_place(const struct qcow2 *s, uint64_t entry, uint64_t *host,
-			uint64_t *len);
 
 /* ---- resize.c ---- */
 
