@@ -6,6 +6,7 @@
 #include "core/blk/drive_errors.h"
 #include "core/blk/drive_stats.h"
 #include "core/blk/filter/fault.h"
+#include "core/blk/job.h"
 #include "core/blk/power/cut.h"
 #include "tests/unit/drive_bench.h"
 
@@ -698,6 +699,35 @@ static void others_work_while_requests_are_kept(void **state)
 	assert_int_equal(read_byte(f, 0), 0x12);
 }
 
+static void do_mirror(void *arg)
+{
+	struct fixture *f = arg;
+	char path[128];
+	struct blk_job_config cfg = {.kind = BLK_JOB_MIRROR, .path = path};
+
+	snprintf(path, sizeof(path), "%s/copy.img", f->dir);
+	if (drive_job_start(f->drive, &cfg, &f->e))
+		fail_msg("%s", f->e.msg);
+}
+
+/* A job begins while a request is kept, and does not keep the retry back. */
+static void a_job_begins_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {0x13};
+	struct call c = {.res = 1};
+
+	open_stop(f);
+	script(f, "write once errno ENOSPC");
+	start(f, &c, DRIVE_WRITE, buf, 0, 512);
+	wait_told(1);
+	loop_call(f->loop, do_mirror, f);
+	assert_false(is_done(&c));
+	retry(f);
+	assert_int_equal(finish(&c), 0);
+	assert_int_equal(read_byte(f, 0), 0x13);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -724,6 +754,7 @@ int main(void)
 		T(a_power_cut_ends_them),
 		T(a_promise_made_at_the_second_try_is_kept),
 		T(others_work_while_requests_are_kept),
+		T(a_job_begins_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
