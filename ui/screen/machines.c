@@ -243,8 +243,10 @@ static void about_activity(struct sheet *s, const struct machine *m)
 
 	for (int i = 0; i < m->nr_history; i++)
 		max = m->exits[i] > max ? m->exits[i] : max;
-	text_count(m->nr_history ? m->exits[m->nr_history - 1] : 0, count,
-		   sizeof(count));
+	text_count(m->nr_history && machine_is_running(m)
+			   ? m->exits[m->nr_history - 1]
+			   : 0,
+		   count, sizeof(count));
 	snprintf(text, sizeof(text), "%6s a second", count);
 	if (s->row >= s->top && s->row < s->top + s->in.rows)
 		canvas_spark(&s->ui->canvas, row, s->in.col + 30,

@@ -84,7 +84,8 @@ static int wait_for_end(struct channel *c, int signals, struct error *e)
 			continue;
 		ret = listen_to(c, why, sizeof(why), e);
 		if (ret == 1 && why[0])
-			printf("[binnacle: %s]\n", why);
+			/* Not every terminal takes its old screen back. */
+			printf("\r\033[K[binnacle: %s]\n", why);
 		if (ret == 1)
 			return e->code;
 		if (ret)
