@@ -33,6 +33,9 @@ struct crash {
 	struct image base[2], now[2], stable[2], tmp[2];
 	unsigned running, lane, peer;
 	uint64_t states;
+	/* How often it was tried. */
+	unsigned nr_taken, nr_deleted, nr_applied, nr_grown, nr_shrunk;
+	unsigned nr_stored;    /* bitmaps, while the image goes on */
 	bool failed, is_whole; /* the state has every change so far */
 	/* Bitmaps; their tags are what the disk held when all bits were 0. */
 	struct model_snapshot bitmaps[MODEL_SNAPSHOTS];

@@ -114,6 +114,7 @@ static void work_snapshot(struct crash *c)
 	s->tags = malloc(s->nr * sizeof(*s->tags));
 	for (uint32_t i = 0; i < s->nr; i++)
 		s->tags[i] = history_last(&c->m->sectors[i]);
+	c->nr_taken++;
 	if (snapshot_op(c, BLK_SNAPSHOT_CREATE, s->name))
 		s->done = position(c);
 	else
@@ -126,6 +127,7 @@ static void work_delete(struct crash *c)
 
 	if (!s)
 		return;
+	c->nr_deleted++;
 	s->delete_begin = position(c);
 	snapshot_op(c, BLK_SNAPSHOT_DELETE, s->name);
 	s->delete_done = position(c);
@@ -157,6 +159,7 @@ static void work_apply(struct crash *c)
 	/* It can't be told what a failed one leaves. */
 	if (strstr(c->shape->opts, "refcount_bits=2"))
 		return;
+	c->nr_applied++;
 	begin_all(c, s->tags, s->nr);
 	history_add(&c->m->lens, s->nr, position(c));
 	snapshot_op(c, BLK_SNAPSHOT_APPLY, s->name);
@@ -183,6 +186,8 @@ static void work_resize(struct crash *c)
 
 	if (strstr(c->shape->opts, "compat=0.10") && c->m->nr_snapshots)
 		return;
+	c->nr_grown += new > old;
+	c->nr_shrunk += new < old;
 	for (uint32_t s = first; s < MODEL_SECTORS; s++) {
 		if (new < old)
 			history_add(&c->m->sectors[s], model_below(c->m, s),
@@ -263,6 +268,7 @@ static void work_bitmap(struct crash *c)
 		bitmap_op(c, BLK_BITMAP_CLEAR, m->name);
 	} else if (m) {
 		/* Nothing changes in between. */
+		c->nr_stored++;
 		bitmap_op(c, BLK_BITMAP_DISABLE, m->name);
 		bitmap_op(c, BLK_BITMAP_ENABLE, m->name);
 	}

@@ -137,6 +137,11 @@ static void work(struct crash *c)
 		all_lanes(c);
 		for (unsigned i = 0; i < 5; i++)
 			work_alone(c);
+		for (unsigned i = 0; i < 3 && c->shape->bitmaps; i++)
+			work_bitmap(c);
+		/* Over what the backing file holds there. */
+		if (c->shape->backing > c->shape->nr)
+			work_resize(c);
 	}
 	all_lanes(c);
 	covers = c->m->completions;

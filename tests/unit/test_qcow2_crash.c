@@ -483,6 +483,19 @@ static unsigned from_environment(const char *name, unsigned preset)
 	return value ? strtoul(value, NULL, 10) : preset;
 }
 
+/* What must have been cut was there to be cut. */
+static void check_tried(const struct crash *c, unsigned nr)
+{
+	print_message("snapshots: %u taken, %u deleted, %u applied; "
+		      "disks: %u longer, %u shorter; bitmaps: %u stored\n",
+		      c->nr_taken, c->nr_deleted, c->nr_applied, c->nr_grown,
+		      c->nr_shrunk, c->nr_stored);
+	if (nr < DEFAULT_SEEDS)
+		return;
+	assert_true(c->nr_taken && c->nr_deleted && c->nr_applied);
+	assert_true(c->nr_grown && c->nr_shrunk && c->nr_stored);
+}
+
 static void crashes(void **state)
 {
 	unsigned first = from_environment("BINNACLE_CRASH_FIRST", 0);
@@ -513,6 +526,7 @@ static void crashes(void **state)
 	print_message("%llu states of %u seeds\n", (unsigned long long)c.states,
 		      nr);
 	assert_false(c.failed);
+	check_tried(&c, nr);
 }
 
 int main(void)
