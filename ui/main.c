@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <signal.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,8 @@ int main(int argc, char **argv)
 	const struct command *cmd;
 	struct error e = {0};
 
+	/* An image that may not grow is an error to tell, not an end. */
+	signal(SIGXFSZ, SIG_IGN);
 	find_share();
 	if (argc < 2)
 		return open_machines();
