@@ -39,8 +39,10 @@ static int need(const char *arg, const char *usage, struct error *e)
 static int flush(struct vm *vm, unsigned index, const char *arg,
 		 struct error *e)
 {
+	int ret = resume(vm, drive_flush_now(stop(vm, index), e));
+
 	(void)arg;
-	return resume(vm, drive_flush_now(stop(vm, index), e));
+	return ret ? ret : error_set(e, 0, "what was written is stable");
 }
 
 /* True when the guest's driver hears of it. */
@@ -137,14 +139,22 @@ static int resize(struct vm *vm, unsigned index, const char *arg,
 
 /* ---- snapshots ---- */
 
+static int on_snapshot(struct vm *vm, unsigned index, enum blk_snapshot_op op,
+		       const char *name, const char *now, struct error *e)
+{
+	int ret = resume(vm, drive_snapshot(stop(vm, index), op, name, e));
+
+	return ret ? ret : error_set(e, 0, "the snapshot '%s' %s", name, now);
+}
+
 static int snapshot(struct vm *vm, unsigned index, const char *name,
 		    struct error *e)
 {
 	int ret = need(name, "snapshot NAME", e);
 
 	return ret ? ret
-		   : resume(vm, drive_snapshot(stop(vm, index),
-					       BLK_SNAPSHOT_CREATE, name, e));
+		   : on_snapshot(vm, index, BLK_SNAPSHOT_CREATE, name,
+				 "is in the image", e);
 }
 
 static int delete_snapshot(struct vm *vm, unsigned index, const char *name,
@@ -153,8 +163,8 @@ static int delete_snapshot(struct vm *vm, unsigned index, const char *name,
 	int ret = need(name, "delete-snapshot NAME", e);
 
 	return ret ? ret
-		   : resume(vm, drive_snapshot(stop(vm, index),
-					       BLK_SNAPSHOT_DELETE, name, e));
+		   : on_snapshot(vm, index, BLK_SNAPSHOT_DELETE, name,
+				 "is gone", e);
 }
 
 /* A guest keeps in memory what it read from its disk. */
@@ -179,8 +189,8 @@ static int apply_snapshot(struct vm *vm, unsigned index, const char *name,
 		return error_set(e, -EBUSY,
 				 "the guest would not know that its disk is "
 				 "another one: power it off first");
-	return resume(vm, drive_snapshot(stop(vm, index), BLK_SNAPSHOT_APPLY,
-					 name, e));
+	return on_snapshot(vm, index, BLK_SNAPSHOT_APPLY, name,
+			   "is what the disk holds now", e);
 }
 
 static void set_path(struct vm *vm, unsigned index, const char *path)
@@ -199,9 +209,10 @@ static int overlay(struct vm *vm, unsigned index, const char *path,
 
 	if (!ret)
 		ret = resume(vm, drive_overlay(stop(vm, index), path, e));
-	if (!ret)
-		set_path(vm, index, path);
-	return ret;
+	if (ret)
+		return ret;
+	set_path(vm, index, path);
+	return error_set(e, 0, "what the guest writes goes to '%s' now", path);
 }
 
 /* ---- media, limits ---- */

@@ -102,22 +102,30 @@ static void look(struct ui *ui, struct view *v)
 			dv->shown[dv->nr_shown++] = i;
 }
 
-const struct vm_disk_row *disks_chosen(struct ui *ui, int *index)
+const struct vm_disk_row *disks_shown(const struct ui *ui, int *index)
 {
-	struct view *v = &ui->views[SCREEN_DISKS];
-	struct disks_view *dv = v->data;
+	const struct view *v = &ui->views[SCREEN_DISKS];
+	const struct disks_view *dv = v->data;
 	int sel = v->panels[DISKS_LIST].sel;
 
-	/* An action may come before the first drawing. */
-	if (dv->vm != ui_vm(ui))
-		look(ui, v);
-	if (!dv->vm || !dv->nr_shown)
+	if (!dv->vm || dv->vm != ui_vm(ui) || !dv->nr_shown)
 		return NULL;
 	if (sel >= dv->nr_shown)
 		sel = dv->nr_shown - 1;
 	if (index)
 		*index = dv->shown[sel];
 	return &dv->rows[dv->shown[sel]];
+}
+
+const struct vm_disk_row *disks_chosen(struct ui *ui, int *index)
+{
+	struct view *v = &ui->views[SCREEN_DISKS];
+	const struct disks_view *dv = v->data;
+
+	/* An action may come before the first drawing. */
+	if (dv->vm != ui_vm(ui))
+		look(ui, v);
+	return disks_shown(ui, index);
 }
 
 /* ---- the list ---- */

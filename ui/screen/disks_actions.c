@@ -315,7 +315,7 @@ static unsigned run_medium(struct ui *ui, const char *arg)
 
 /* Only what ends with the machine may be cut, and only where a cache that
  * forgets stands before it. */
-static bool can_cut(struct ui *ui, int i)
+static bool can_cut(const struct ui *ui, int i)
 {
 	const struct disks_view *dv = ui->views[SCREEN_DISKS].data;
 
@@ -426,24 +426,58 @@ static unsigned run_panel(struct ui *ui, const char *arg)
 	return EFFECT_DRAW;
 }
 
+/* ---- what can be done here ---- */
+
+static bool has_disk(const struct ui *ui)
+{
+	return disks_shown(ui, NULL);
+}
+
+static bool has_medium(const struct ui *ui)
+{
+	const struct vm_disk_row *d = disks_shown(ui, NULL);
+
+	return d && d->cdrom;
+}
+
+static bool has_job(const struct ui *ui)
+{
+	const struct vm_disk_row *d = disks_shown(ui, NULL);
+
+	return d && (!strcmp(d->job_state, "running") ||
+		     !strcmp(d->job_state, "paused") ||
+		     !strcmp(d->job_state, "ready"));
+}
+
+static bool has_scratch(const struct ui *ui)
+{
+	int index;
+
+	return disks_shown(ui, &index) && can_cut(ui, index);
+}
+
 const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	{.name = "disk-panel",
+	 .here = has_disk,
 	 .keys = "Enter",
 	 .hint = "panel",
 	 .help = "the disk's state, activity, images in turn",
 	 .run = run_panel},
 	{.name = "flush-disk",
+	 .here = has_disk,
 	 .keys = "f",
 	 .hint = "flush",
 	 .help = "make what was written stable now",
 	 .run = run_flush},
 	{.name = "write-cache",
+	 .here = has_disk,
 	 .keys = "w",
 	 .arg = ARG_TEXT,
 	 .hint = "WCE",
 	 .help = "write cache on or off",
 	 .run = run_write_cache},
 	{.name = "cut-disks",
+	 .here = has_scratch,
 	 .keys = "X",
 	 .arg = ARG_TEXT,
 	 .hint = "cut",
@@ -452,6 +486,7 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .prompt = prompt_cut,
 	 .ask = ask_cut},
 	{.name = "nearer",
+	 .here = has_disk,
 	 .keys = "+ =",
 	 .hint = "nearer",
 	 .help = "the map of images four times as close",
@@ -462,6 +497,7 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .help = "what is on this screen, in words",
 	 .run = run_explain},
 	{.name = "snapshot",
+	 .here = has_disk,
 	 .keys = "n",
 	 .arg = ARG_TEXT,
 	 .hint = "snapshot",
@@ -469,6 +505,7 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .run = run_snapshot,
 	 .prompt = prompt_snapshot},
 	{.name = "overlay",
+	 .here = has_disk,
 	 .keys = "o",
 	 .arg = ARG_FILE,
 	 .hint = "overlay",
@@ -476,17 +513,20 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .run = run_overlay,
 	 .prompt = prompt_overlay},
 	{.name = "commit",
+	 .here = has_disk,
 	 .keys = "I",
 	 .hint = "commit",
 	 .help = "write all images into the lowest one",
 	 .run = run_commit,
 	 .ask = ask_commit},
 	{.name = "stream",
+	 .here = has_disk,
 	 .keys = "u",
 	 .hint = "stream",
 	 .help = "pull up what the images below hold",
 	 .run = run_stream},
 	{.name = "mirror",
+	 .here = has_disk,
 	 .keys = "m",
 	 .arg = ARG_FILE,
 	 .hint = "mirror",
@@ -494,15 +534,20 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .run = run_mirror,
 	 .prompt = prompt_mirror},
 	{.name = "finish-job",
+	 .here = has_job,
 	 .keys = "d",
+	 .hint = "finish",
 	 .help = "let a mirror go as a copy",
 	 .run = run_finish},
 	{.name = "cancel-job",
+	 .here = has_job,
 	 .keys = "A",
+	 .hint = "abandon",
 	 .help = "end the job on the disk, undone",
 	 .run = run_cancel,
 	 .ask = ask_cancel},
 	{.name = "resize",
+	 .here = has_disk,
 	 .keys = "r",
 	 .arg = ARG_TEXT,
 	 .hint = "resize",
@@ -510,6 +555,7 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .run = run_resize,
 	 .prompt = prompt_resize},
 	{.name = "throttle",
+	 .here = has_disk,
 	 .keys = "b",
 	 .arg = ARG_TEXT,
 	 .hint = "throttle",
@@ -517,6 +563,7 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .run = run_throttle,
 	 .prompt = prompt_throttle},
 	{.name = "medium",
+	 .here = has_medium,
 	 .keys = "c",
 	 .arg = ARG_FILE,
 	 .hint = "medium",
@@ -524,22 +571,27 @@ const struct action disks_actions[NR_DISKS_ACTIONS] = {
 	 .run = run_medium,
 	 .prompt = prompt_medium},
 	{.name = "farther",
+	 .here = has_disk,
 	 .keys = "-",
 	 .help = "the map of images from farther away",
 	 .run = run_farther},
 	{.name = "map-left",
+	 .here = has_disk,
 	 .help = "move left in the map (Left key there)",
 	 .run = run_left},
 	{.name = "map-right",
+	 .here = has_disk,
 	 .help = "move right in the map (Right key there)",
 	 .run = run_right},
 	{.name = "delete-snapshot",
+	 .here = has_disk,
 	 .arg = ARG_TEXT,
 	 .help = "NAME: of those inside the image",
 	 .run = run_delete,
 	 .prompt = prompt_delete,
 	 .ask = ask_delete},
 	{.name = "apply-snapshot",
+	 .here = has_disk,
 	 .arg = ARG_TEXT,
 	 .help = "NAME: go back to it; the machine is off",
 	 .run = run_apply,

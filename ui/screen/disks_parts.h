@@ -47,7 +47,9 @@ struct disks_view {
 };
 
 /* The chosen disk's row in dv->rows, NULL when none is shown; index (may be
- * NULL): its number. */
+ * NULL): its number.  disks_chosen also looks at a machine that was not drawn
+ * yet. */
+const struct vm_disk_row *disks_shown(const struct ui *ui, int *index);
 const struct vm_disk_row *disks_chosen(struct ui *ui, int *index);
 
 /* Opens a panel's frame with the disk's name and tells, where the others are
