@@ -149,6 +149,12 @@ static void a_cache_turned_off_again_is_flushed_again(void **state)
 	assert_int_equal(run(f, DRIVE_WRITE, buf, 512, 512), 0);
 	loop_call(f->loop, do_wce_off, f->drive);
 	assert_int_equal(write(pc_gate.sync_gate, &two, 8), 8);
+	/* Between the two flushes the drive is idle for a moment. */
+	for (int i = 0; i < 60000; i++) {
+		if (__atomic_load_n(&pc_gate.syncs, __ATOMIC_SEQ_CST) == 2)
+			break;
+		usleep(1000);
+	}
 	wait_until_idle(f);
 	assert_string_equal(pc_gate.order, "wwss");
 	close(pc_gate.sync_gate);

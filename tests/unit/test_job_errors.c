@@ -178,11 +178,29 @@ static void wait_for_failure(struct round *r, unsigned failed)
 	SHADOW_CHECK(r->flaky->failed != failed, "nothing was written");
 }
 
+/* A lane that had failed already may halt the job once more after its resume.
+ */
+static void keep_going(struct round *r)
+{
+	struct blk_job_status s;
+
+	for (int i = 0; i < 60000; i++) {
+		blk_job_status(r->job, &s);
+		if (s.state >= BLK_JOB_DONE)
+			return;
+		if (s.state == BLK_JOB_PAUSED)
+			blk_job_resume(r->job);
+		co_sleep_ns(r->t->ctx, 1000000);
+	}
+	SHADOW_CHECK(false, "state %d: %s", s.state, s.text);
+}
+
 static void end(struct round *r, int result)
 {
 	struct chain *c = &r->c;
 	struct blk *b;
 
+	keep_going(r);
 	SHADOW_CHECK(blk_job_wait(r->job) == result, "%d: %s", r->last.result,
 		     r->last.text);
 	blk_job_put(r->job);

@@ -37,7 +37,8 @@ static int mem_wait(struct blk *b, uint64_t off, uint64_t len)
 	m->in_flight++;
 	for (int i = 0; m->in_flight < m->gather && i < 60000; i++)
 		co_sleep_ns(b->ctx, 1000000);
-	m->gathered |= m->in_flight >= m->gather;
+	if (m->gather)
+		m->gathered = m->in_flight >= m->gather;
 	m->gather = 0;
 	if (m->delay_ns)
 		co_sleep_ns(b->ctx, rand() % m->delay_ns);

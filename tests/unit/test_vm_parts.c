@@ -48,11 +48,11 @@ static void a_bare_machine_starts_and_bears_an_nmi(void **state)
 	}
 	vm_test_do(vm, VM_CMD_RESUME);
 	vm_test_wait_log(vm, 0, "No bootable device.");
-	vm_status_copy(vm, &s);
-	exits = s.exits;
 	seq = log_seq(vm_log(vm));
 	vm_test_do(vm, VM_CMD_NMI);
 	vm_test_wait_log(vm, seq, "handle_02");
+	vm_status_copy(vm, &s);
+	exits = s.exits;
 	VM_TEST_UNTIL(vm, (vm_status_copy(vm, &s),
 			   s.exits > exits + 8 || s.state != VM_RUNNING));
 	if (s.state != VM_RUNNING)
