@@ -246,7 +246,9 @@ int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 	}
 	h.l1_off = off;
 	h.nr_l1 = nr;
-	/* Growing the refcount table wrote the header meanwhile. */
+	/* Growing the refcount table, or the dirty bit, wrote the header
+	 * meanwhile. */
+	h.incompat = s->h.incompat;
 	h.rt_off = s->h.rt_off;
 	h.rt_clusters = s->h.rt_clusters;
 	ret = qcow2_write_header(s, &h, e);

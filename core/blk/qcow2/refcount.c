@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/blk/qcow2/qcow2.h"
+#include "core/blk/qcow2/shadow.h"
 #include "core/error.h"
 
 #define SECTOR_LEN 512
@@ -153,7 +153,9 @@ static int change_one(struct qcow2 *s, uint64_t cluster, int delta)
 			(unsigned long long)offset_of(s, cluster));
 	else if (delta > 0 && v == s->max_refcount)
 		ret = -EINVAL;
-	if (!ret) {
+	else if (delta < 0 && v == 1 && s->shadow)
+		ret = qcow2_shadow_free(s, cluster);
+	else {
 		qcow2_refcount_poke(qcow2_slice_data(slice),
 				    s->h.refcount_order, i, v + delta);
 		qcow2_slice_dirty(slice);
@@ -333,6 +335,10 @@ static int grow_table(struct qcow2 *s)
 	/* The header must not change yet; shadow.c made room. */
 	if (s->shadow)
 		return -EFBIG;
+	/* Where a failed try put its table, which the header may name. */
+	ret = qcow2_ensure_header(s);
+	if (ret)
+		return ret;
 	plan_growth(s, &g);
 	if (g.nr_rt * 8 > QCOW2_MAX_RT_LEN)
 		return -EFBIG;
@@ -441,13 +447,16 @@ static int want_block(struct qcow2 *s, uint64_t c)
 static int take(struct qcow2 *s, uint64_t first, uint64_t nr)
 {
 	uint64_t end = offset_of(s, first + nr);
+	int ret = qcow2_ensure_header(s);
 
+	/* A header that may be on disk may name what is free here. */
+	if (ret)
+		return ret;
 	if (end > QCOW2_OFFSET_MASK)
 		return -EFBIG;
 	if ((s->h.compat & QCOW2_COMPAT_LAZY) &&
 	    !(s->h.incompat & QCOW2_INCOMPAT_DIRTY)) {
-		int ret = qcow2_set_incompat(s, QCOW2_INCOMPAT_DIRTY, 0);
-
+		ret = qcow2_set_incompat(s, QCOW2_INCOMPAT_DIRTY, 0);
 		if (ret)
 			return ret;
 	}

@@ -100,39 +100,61 @@ static int copy_counts(struct qcow2 *s)
 }
 
 /* Blocks and table that are no one's any more. */
-static int free_other(struct qcow2 *s, uint64_t rt_off)
+static void free_other(struct qcow2 *s, const uint64_t *rt, uint64_t rt_off)
 {
-	const uint64_t *rt = s->shadow->other;
-	int ret = 0, err;
-
 	if (rt_off) {
 		qcow2_forget_meta(s, rt_off, table_len(s));
-		ret = qcow2_free_later(s, rt_off, table_len(s));
+		qcow2_free_later(s, rt_off, table_len(s));
 	}
 	for (uint64_t i = 0; i < s->nr_rt; i++) {
 		if (!rt[i])
 			continue;
 		qcow2_cache_forget(s->ref_cache, rt[i], s->cluster_len);
 		qcow2_forget_meta(s, rt[i], s->cluster_len);
-		err = qcow2_free_later(s, rt[i], s->cluster_len);
-		ret = ret ? ret : err;
+		qcow2_free_later(s, rt[i], s->cluster_len);
 	}
-	return ret;
 }
 
+int qcow2_shadow_free(struct qcow2 *s, uint64_t cluster)
+{
+	struct qcow2_frees *f = &s->shadow->gone;
+	struct qcow2_range *last = f->nr ? &f->ranges[f->nr - 1] : NULL;
+	uint64_t off = cluster << s->h.cluster_bits;
+
+	if (last && last->off + last->len == off) {
+		last->len += s->cluster_len;
+		return 0;
+	}
+	if (f->nr == f->max) {
+		unsigned max = f->max ? 2 * f->max : 64;
+		void *p = realloc(f->ranges, max * sizeof(*f->ranges));
+
+		if (!p)
+			return -ENOMEM;
+		f->ranges = p;
+		f->max = max;
+	}
+	f->ranges[f->nr++] = (struct qcow2_range){off, s->cluster_len};
+	return 0;
+}
+
+/* Whether anything that is no one's now can be freed does not matter: at worst
+ * it leaks. */
 static int end(struct qcow2 *s, uint64_t rt_off, int ret)
 {
 	struct qcow2_shadow *h = s->shadow;
-	int err;
 
-	/* What is freed goes to where the counts are now. */
-	h->rt_off = s->h.rt_off;
-	err = free_other(s, rt_off);
 	s->shadow = NULL;
+	if (h->other)
+		free_other(s, h->other, rt_off);
+	for (unsigned i = 0; i < h->gone.nr && !ret; i++)
+		qcow2_free_later(s, h->gone.ranges[i].off,
+				 h->gone.ranges[i].len);
+	free(h->gone.ranges);
 	free(h->other);
 	free(h->meta.slots);
 	free(h);
-	return ret ? ret : err;
+	return ret;
 }
 
 static int prepare(struct qcow2 *s)
@@ -223,6 +245,9 @@ int qcow2_shadow_end(struct qcow2 *s, int ret)
 
 	if (!ret)
 		return end(s, s->shadow->old_off, 0);
+	/* The new header may be there.  While that can't be told, nothing is
+	 * allocated (see take()): what was made stays as it is. */
+	qcow2_ensure_header(s);
 	swap_tables(s);
 	forget_made(s);
 	return end(s, off, ret);

@@ -310,15 +310,14 @@ static int move_references(struct qcow2 *s, const uint64_t *from,
 	return ret;
 }
 
-/* The L2 tables that only the old L1 table named. */
-static int free_copied(struct qcow2 *s, const uint64_t *old, uint64_t nr)
+/* Frees the L2 tables that only the old L1 table named.  The switch is done:
+ * what can't be freed leaks, and is no reason to do it again. */
+static void free_copied(struct qcow2 *s, const uint64_t *old, uint64_t nr)
 {
-	int ret = 0;
-
-	for (uint64_t i = 0; i < nr && !ret; i++)
+	for (uint64_t i = 0; i < nr; i++)
 		if (old[i] != (s->l1[i] & QCOW2_OFFSET_MASK))
-			ret = qcow2_free_later(s, old[i], s->cluster_len);
-	return ret;
+			qcow2_free_later(s, old[i], s->cluster_len);
+	qcow2_settle(s);
 }
 
 /* Everything that the disk shows, and its L2 tables, gets a reference more. */
@@ -343,9 +342,8 @@ static int switch_create(struct qcow2 *s, struct qcow2_snapshot *list,
 	struct qcow2_header h;
 	int ret = share_tables(s, l1, sn->nr_l1);
 
-	if (!ret)
-		ret = qcow2_alloc_meta(s, sn->nr_l1 ? sn->nr_l1 * 8ull : 8,
-				       &sn->l1_off);
+	if (!ret && sn->nr_l1)
+		ret = qcow2_alloc_meta(s, sn->nr_l1 * 8ull, &sn->l1_off);
 	if (!ret)
 		ret = qcow2_write_table(s, sn->l1_off, l1, sn->nr_l1);
 	if (!ret)
@@ -372,19 +370,12 @@ static int create_from(struct qcow2 *s, struct qcow2_snapshot *list,
 		error_errno(e, -ret, "Could not take the snapshot");
 		goto out;
 	}
-	ret = switch_create(s, list, l1, e);
+	ret = qcow2_shadow_end(s, switch_create(s, list, l1, e));
 	if (!ret) {
 		list = NULL;
 		l1 = NULL;
+		free_copied(s, old, nr);
 	}
-	ret = qcow2_shadow_end(s, ret);
-	/* The snapshot is taken, whatever becomes of what is freed. */
-	if (!list && !ret)
-		ret = free_copied(s, old, nr);
-	if (!list && !ret)
-		ret = qcow2_settle(s);
-	if (!list && ret)
-		error_errno(e, -ret, "Could not free the old tables");
 out:
 	free(old);
 	free(l1);
@@ -411,54 +402,64 @@ static int create(struct qcow2 *s, const char *name, struct error *e)
 	return create_from(s, list, e);
 }
 
-/* [lock] In the shadow: what gone, which no list names, reached is counted
- * out; what only the disk shows then is COPIED. */
+/* [lock] In the shadow: what gone reached is counted out; what only the disk
+ * shows then is COPIED.  That appears with list, which lacks gone. */
 static int switch_delete(struct qcow2 *s, const struct qcow2_snapshot *gone,
-			 const uint64_t *gone_l1, uint64_t *l1, struct error *e)
+			 const uint64_t *gone_l1, struct qcow2_snapshot *list,
+			 uint64_t *l1, struct error *e)
 {
-	uint64_t len = gone->nr_l1 ? gone->nr_l1 * 8ull : 8;
+	uint64_t old_off = s->h.snapshots_off, len, nr = s->h.nr_l1;
+	struct qcow2_header h;
 	int ret = qcow2_change_l1(s, gone_l1, gone->nr_l1, -1);
 
-	qcow2_forget_meta(s, gone->l1_off, len);
-	if (!ret)
-		ret = qcow2_free_later(s, gone->l1_off, len);
+	qcow2_forget_meta(s, gone->l1_off, gone->nr_l1 * 8ull);
+	if (!ret && gone->nr_l1)
+		ret = qcow2_free_later(s, gone->l1_off, gone->nr_l1 * 8ull);
 	if (!ret)
 		ret = qcow2_settle(s);
 	if (!ret)
-		ret = qcow2_copy_wrong_l2(s, l1, s->h.nr_l1);
+		ret = qcow2_copy_wrong_l2(s, l1, nr);
 	if (!ret)
-		ret = qcow2_set_l1_copied(s, l1, s->h.nr_l1);
+		ret = qcow2_set_l1_copied(s, l1, nr);
+	if (!ret)
+		ret = write_list(s, list, s->h.nr_snapshots - 1, &h, &len);
 	if (ret)
-		return error_errno(e, -ret, "Could not free its clusters");
-	return qcow2_replace_l1(s, l1, s->h.nr_l1, &s->h, e);
+		return error_errno(e, -ret, "Could not delete the snapshot");
+	ret = qcow2_replace_l1(s, l1, nr, &h, e);
+	if (!ret)
+		adopt_list(s, list, len, old_off);
+	return ret;
 }
 
-static int free_deleted(struct qcow2 *s, const struct qcow2_snapshot *gone,
-			const uint64_t *gone_l1, struct error *e)
+/* Takes list over, also when it fails. */
+static int delete_to(struct qcow2 *s, const struct qcow2_snapshot *gone,
+		     const uint64_t *gone_l1, struct qcow2_snapshot *list,
+		     struct error *e)
 {
-	uint64_t nr = s->h.nr_l1;
+	uint64_t nr = s->h.nr_l1, room = nr + clusters(s, nr * 8 + 8);
 	uint64_t *old = copy_l1(s->l1, nr, nr), *l1 = copy_l1(s->l1, nr, nr);
 	int ret = old && l1 ? 0 : -ENOMEM;
 
+	room += clusters(s, s->h.nr_snapshots * ENTRY_MAX);
 	if (!ret)
-		ret = qcow2_shadow_begin(s, nr + clusters(s, nr * 8 + 8));
-	if (ret)
+		ret = qcow2_shadow_begin(s, room);
+	if (ret) {
+		error_errno(e, -ret, "Could not delete the snapshot");
 		goto out;
-	ret = switch_delete(s, gone, gone_l1, l1, e);
-	if (!ret)
+	}
+	ret = qcow2_shadow_end(s, switch_delete(s, gone, gone_l1, list, l1, e));
+	if (!ret) {
+		list = NULL;
 		l1 = NULL;
-	ret = qcow2_shadow_end(s, ret);
-	if (!l1 && !ret)
-		ret = free_copied(s, old, nr);
-	if (!l1 && !ret)
-		ret = qcow2_settle(s);
+		free_copied(s, old, nr);
+	}
 out:
 	free(old);
 	free(l1);
-	return ret ? error_errno(e, -ret, "Could not free its clusters") : 0;
+	free(list);
+	return ret;
 }
 
-/* First the list without it, which leaks at worst. */
 static int delete (struct qcow2 *s, int at, struct error *e)
 {
 	struct qcow2_snapshot gone = s->snapshots[at], *list = copy_list(s, 0);
@@ -474,11 +475,7 @@ static int delete (struct qcow2 *s, int at, struct error *e)
 		free(list);
 		return error_errno(e, -ret, "Could not read its L1 table");
 	}
-	ret = replace_list(s, list, s->h.nr_snapshots - 1, e);
-	if (ret)
-		free(list);
-	else
-		ret = free_deleted(s, &gone, l1, e);
+	ret = delete_to(s, &gone, l1, list, e);
 	free(l1);
 	return ret;
 }
@@ -510,7 +507,6 @@ static int apply_l1(struct qcow2 *s, const struct qcow2_snapshot *sn,
 		    uint64_t *l1, uint64_t nr, struct error *e)
 {
 	uint64_t old_nr = s->h.nr_l1, *old = copy_l1(s->l1, old_nr, old_nr);
-	bool switched;
 	int ret = old ? 0 : -ENOMEM;
 
 	if (!ret)
@@ -520,21 +516,18 @@ static int apply_l1(struct qcow2 *s, const struct qcow2_snapshot *sn,
 		free(l1);
 		return error_errno(e, -ret, "Could not apply the snapshot");
 	}
-	ret = switch_apply(s, sn, l1, nr, e);
-	switched = !ret;
-	ret = qcow2_shadow_end(s, ret);
-	if (!switched) {
+	ret = qcow2_shadow_end(s, switch_apply(s, sn, l1, nr, e));
+	if (ret) {
 		free(old);
 		free(l1);
 		return ret;
 	}
-	/* What the disk shows now has two references without these. */
-	if (!ret)
-		ret = qcow2_change_l1(s, old, old_nr, -1);
+	/* What the disk shows now has two references without these, which leak
+	 * if they can't be freed. */
+	qcow2_change_l1(s, old, old_nr, -1);
 	free(old);
-	if (!ret)
-		ret = qcow2_settle(s);
-	return ret ? error_errno(e, -ret, "Could not free the old state") : 0;
+	qcow2_settle(s);
+	return 0;
 }
 
 static int apply(struct qcow2 *s, int at, struct error *e)
