@@ -150,11 +150,13 @@ static int prepare_growth(struct blk *b, uint64_t len, enum blk_prealloc mode,
 	co_lock(&s->lock);
 	ret = grow_l1(s, len, e);
 	co_unlock(&s->lock);
-	if (!ret && clear(b, b->len, round_up(s, len)))
-		ret = error_set(e, -EIO, "Could not clear the disk's end");
-	if (!ret && b->data_file)
-		ret = blk_truncate(b->data_file, len, mode, true, e);
-	return ret;
+	if (ret)
+		return ret;
+	ret = clear(b, b->len, round_up(s, len));
+	if (ret)
+		return error_errno(e, -ret, "Could not clear the disk's end");
+	return b->data_file ? blk_truncate(b->data_file, len, mode, true, e)
+			    : 0;
 }
 
 int qcow2_truncate(struct blk *b, uint64_t len, enum blk_prealloc mode,
