@@ -299,6 +299,10 @@ static void halt(void *arg)
 
 	if (vm->vcpus)
 		vcpu_set_pause(vm->vcpus);
+	/* What the guest still asks for comes too late. */
+	pthread_mutex_lock(&vm->lock);
+	vm->state = VM_OFF;
+	pthread_mutex_unlock(&vm->lock);
 	vm_refresh_stop(vm);
 	world_stop(m->world, loop_member(m->main));
 	vm_disks_give_up(vm, true);
@@ -306,8 +310,10 @@ static void halt(void *arg)
 		if (dev->cls->quiesce)
 			dev->cls->quiesce(dev);
 	destroy_devices(m);
-	for (unsigned i = 0; i < vm->nr_disks; i++)
+	for (unsigned i = 0; i < vm->nr_disks; i++) {
 		drive_close(vm->disks[i].drive);
+		vm->disks[i].drive = NULL;
+	}
 	if (m->mem) {
 		mem_region_remove(m->mem, &vm->low);
 		mem_region_remove(m->mem, &vm->high);

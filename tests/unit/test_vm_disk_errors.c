@@ -15,6 +15,7 @@
 
 #include "core/migration/state.h"
 #include "core/vm_disks.h"
+#include "core/vm_internal.h"
 
 #define DISK_LEN (8 << 20)
 
@@ -277,6 +278,55 @@ static void a_paused_machine_is_reset_and_ended(void **state)
 	limit_files(false);
 }
 
+/* ---- the end ---- */
+
+struct late {
+	struct vm *vm;
+	struct loop_work hold;
+	int is_posted; /* atomic */
+};
+
+/* On the main loop: what is posted meanwhile comes later. */
+static void hold(void *arg)
+{
+	struct late *late = arg;
+
+	for (int i = 0; i < 60000; i++) {
+		if (__atomic_load_n(&late->is_posted, __ATOMIC_ACQUIRE))
+			return;
+		usleep(1000);
+	}
+}
+
+static void *post_late(void *arg)
+{
+	struct late *late = arg;
+
+	/* The end of the machine is queued by then; where it is not, this
+	 * proves nothing. */
+	usleep(200000);
+	vm_machine_request(&late->vm->m, MACHINE_POWEROFF, 0);
+	loop_post(late->vm->m.main, &late->vm->disk_work);
+	__atomic_store_n(&late->is_posted, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Nothing is left that they could be done to. */
+static void wishes_and_troubles_at_the_end_come_too_late(void **state)
+{
+	static struct vm_test_serial s;
+	struct vm *vm = begin("virtio", "", &s);
+	struct late late = {.vm = vm, .hold = {.fn = hold, .arg = &late}};
+	pthread_t thread;
+
+	(void)state;
+	vm_test_do(vm, VM_CMD_RESUME);
+	loop_post(vm->m.main, &late.hold);
+	assert_int_equal(pthread_create(&thread, NULL, post_late, &late), 0);
+	vm_destroy(vm);
+	pthread_join(thread, NULL);
+}
+
 /* ---- set-up ---- */
 
 static bool mount_tmpfs(void)
@@ -317,6 +367,7 @@ int main(void)
 		cmocka_unit_test(errors_pause_where_that_is_asked_for),
 		cmocka_unit_test(other_errors_are_told_to_the_guest),
 		cmocka_unit_test(a_paused_machine_is_reset_and_ended),
+		cmocka_unit_test(wishes_and_troubles_at_the_end_come_too_late),
 	};
 	struct stat st;
 
