@@ -208,6 +208,9 @@ static int load(struct vm *vm, struct state_buf *in, struct error *e)
 		r = error_set(e, -EINVAL,
 			      "%zu bytes follow the machine's state",
 			      in->len - in->pos);
+	/* What the guest before asked for is not this one's wish. */
+	if (!r)
+		__atomic_store_n(&vm->requests, 0, __ATOMIC_RELAXED);
 	return r;
 }
 

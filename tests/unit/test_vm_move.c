@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include "core/migration/state.h"
+#include "core/vm_internal.h"
 
 #define DISK_LEN (8 << 20)
 
@@ -219,6 +220,23 @@ static void wrong_or_damaged_state_is_refused(void **state)
 	vm_destroy(other);
 }
 
+/* The guest that was replaced wanted to end; the new one does not. */
+static void the_old_guests_wishes_go_with_it(void **state)
+{
+	struct vm_config c = demo("mode=text");
+	struct vm *a = vm_test_create(&c), *b = vm_test_create(&c);
+
+	(void)state;
+	vm_machine_request(&b->m, MACHINE_POWEROFF, 0);
+	move(a, b);
+	/* A wish is looked at between these two. */
+	vm_test_do(b, VM_CMD_RESUME);
+	vm_test_do(b, VM_CMD_PAUSE);
+	assert_int_equal(vm_test_state(b), VM_PAUSED);
+	vm_destroy(a);
+	vm_destroy(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -227,6 +245,7 @@ int main(void)
 		cmocka_unit_test(a_guest_that_writes_its_disk_goes_on),
 		cmocka_unit_test(firmware_in_the_middle_goes_on),
 		cmocka_unit_test(wrong_or_damaged_state_is_refused),
+		cmocka_unit_test(the_old_guests_wishes_go_with_it),
 	};
 
 	vm_test_need_kvm();
