@@ -255,7 +255,7 @@ static int check(const struct drive *d, const struct drive_req *req)
 {
 	if (!d->attached)
 		return -ENODEV;
-	if (d->is_cut)
+	if (d->is_cut || (d->gives_up && req != &d->own_flush))
 		return -ECANCELED;
 	if (!d->blk)
 		return -ENOMEDIUM;

@@ -85,21 +85,34 @@ static bool wants_stop(const struct drive *d, enum drive_op op, int res)
 	}
 }
 
-/* Did the host fail to make a file's data stable? */
-static bool is_lost(const struct drive *d)
+static bool is_lost_by(const struct blk *b, int res)
 {
-	if (d->sync_failed)
+	return b && b->flush_error && (!res || b->flush_error == res);
+}
+
+/* Did the host fail to make a file's data stable?  Then that error comes again
+ * with whatever tries to: res is it, or 0 for any. */
+static bool is_lost(const struct drive *d, int res)
+{
+	if (d->sync_failed && (!res || res == -EIO))
 		return true;
 	for (const struct blk *b = d->blk; b; b = b->file)
-		if (b->flush_error ||
-		    (b->data_file && b->data_file->flush_error))
+		if (is_lost_by(b, res) || is_lost_by(b->data_file, res))
 			return true;
 	return false;
 }
 
+/* Is that why req failed?  A write syncs too: its own data, or a format's. */
+static bool is_loss(const struct drive *d, const struct drive_req *req)
+{
+	if (req->op == DRIVE_READ)
+		return false;
+	return is_lost(d, req->op == DRIVE_FLUSH ? 0 : req->res);
+}
+
 bool drive_may_reflush(const struct drive *d, int res)
 {
-	return !d->gives_up && wants_stop(d, DRIVE_FLUSH, res) && !is_lost(d);
+	return wants_stop(d, DRIVE_FLUSH, res) && !is_lost(d, 0);
 }
 
 /* ---- keeping ---- */
@@ -178,7 +191,7 @@ bool drive_keep(struct drive *d, struct drive_req *req)
 		req->res = -ECANCELED;
 		return false;
 	}
-	lost = req->op != DRIVE_READ && is_lost(d);
+	lost = is_loss(d, req);
 	if (lost && d->loss_told)
 		return false;
 	keep(d, req, lost);

@@ -16,7 +16,8 @@
  * when making an image's tables ready for it found no room.  After a failed
  * fdatasync the host may have forgotten which pages were not written: then the
  * owner is told, once, and when the machine goes on this flush, and every later
- * one, fails for the guest too.
+ * one, fails for the guest too; so does a write that fails as the sync did.  A
+ * write that finds no room is kept then as before.
  *
  * Thread rule: as drive.h.
  */
@@ -55,7 +56,7 @@ const char *drive_op_name(enum drive_op op);
 /* Does what is kept again.  What fails again is kept again. */
 void drive_retry(struct drive *d);
 /* On: the guest is gone: what is kept ends with -ECANCELED, and so does what
- * fails until it is off again. */
+ * fails until it is off again, and a device's next step of what it had begun. */
 void drive_give_up(struct drive *d, bool on);
 
 /* ---- for drive.c ---- */
@@ -64,7 +65,7 @@ void drive_give_up(struct drive *d, bool on);
 bool drive_keep(struct drive *d, struct drive_req *req);
 /* Behind those that are kept. */
 void drive_keep_new(struct drive *d, struct drive_req *req);
-/* A flush failed with res: can and shall it be done again? */
+/* A flush failed with res: may a later one make the same data stable? */
 bool drive_may_reflush(const struct drive *d, int res);
 
 #endif

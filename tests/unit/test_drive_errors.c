@@ -417,14 +417,15 @@ static void new_requests_come_after_the_kept(void **state)
 
 /* ---- flushes ---- */
 
-/* Tables that find no room are written later, and nothing was forgotten. */
-static void tables_without_room_are_flushed_later(void **state)
+static const struct drive_config qcow2_config = {
+	.format = "qcow2",
+	.on_write_error = DRIVE_ERROR_NO_ROOM,
+};
+
+/* A drive with a write whose tables are not in the image yet. */
+static void open_qcow2(struct fixture *f)
 {
-	struct fixture *f = *state;
 	uint8_t buf[512] = {0x55};
-	struct drive_config cfg = {.format = "qcow2",
-				   .on_write_error = DRIVE_ERROR_NO_ROOM};
-	struct call c = {.res = 1};
 	char cmd[256];
 
 	snprintf(cmd, sizeof(cmd),
@@ -434,8 +435,17 @@ static void tables_without_room_are_flushed_later(void **state)
 	if (system("command -v qemu-img >/dev/null") != 0)
 		skip();
 	assert_int_equal(system(cmd), 0);
-	open_drive(f, cfg);
+	open_drive(f, qcow2_config);
 	assert_int_equal(run(f, DRIVE_WRITE, buf, 65536, 512), 0);
+}
+
+/* Tables that find no room are written later, and nothing was forgotten. */
+static void tables_without_room_are_flushed_later(void **state)
+{
+	struct fixture *f = *state;
+	struct call c = {.res = 1};
+
+	open_qcow2(f);
 	script(f, "write errno ENOSPC");
 	start(f, &c, DRIVE_FLUSH, NULL, 0, 0);
 	wait_told(1);
@@ -448,7 +458,36 @@ static void tables_without_room_are_flushed_later(void **state)
 	assert_int_equal(finish(&c), 0);
 	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
 	close_drive(f);
-	open_drive(f, cfg);
+	open_drive(f, qcow2_config);
+	assert_int_equal(read_byte(f, 65536), 0x55);
+}
+
+static void do_flush_now(void *arg)
+{
+	struct error e = {0};
+
+	assert_int_equal(drive_flush_now(arg, &e), 0);
+}
+
+/* The second one begins when the first is dropped, and finds no room either. */
+static void a_flush_without_room_during_a_reset_is_no_loss(void **state)
+{
+	struct fixture *f = *state;
+	struct drive_facts facts;
+
+	open_qcow2(f);
+	script(f, "write errno ENOSPC");
+	loop_call(f->loop, do_flush_now, f->drive);
+	wait_told(1);
+	loop_call(f->loop, do_flush_now, f->drive);
+	loop_call(f->loop, do_give_up, f->drive);
+	drive_facts_copy(f->drive, &facts);
+	assert_int_equal(facts.own_flushes, 1);
+	assert_false(facts.sync_failed);
+	script(f, "");
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), 0);
+	close_drive(f);
+	open_drive(f, qcow2_config);
 	assert_int_equal(read_byte(f, 65536), 0x55);
 }
 
@@ -475,6 +514,50 @@ static void a_sync_that_failed_is_not_done_again(void **state)
 	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), -EIO);
 	assert_int_equal(told, 1);
 	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+}
+
+/* The guest was told of the sync; a lack of room is another matter. */
+static void a_write_without_room_waits_after_a_failed_sync(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+	struct call c = {.res = 1};
+
+	open_drive(f, (struct drive_config){.on_write_error =
+						    DRIVE_ERROR_NO_ROOM});
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), 0);
+	__atomic_store_n(&sync_error, EIO, __ATOMIC_SEQ_CST);
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), -EIO);
+	for (int i = 1; i <= 2; i++) {
+		script(f, "write once errno ENOSPC");
+		c.res = 1;
+		start(f, &c, DRIVE_WRITE, buf, 0, 512);
+		wait_told(i);
+		assert_false(trouble(f).is_lost);
+		retry(f);
+		assert_int_equal(finish(&c), 0);
+	}
+	assert_int_equal(run(f, DRIVE_FLUSH, NULL, 0, 0), -EIO);
+}
+
+/* Its own sync fails as the one before did: no retry helps. */
+static void a_write_through_tells_of_the_loss(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {1};
+	struct call c = {.res = 1};
+
+	open_drive(f,
+		   (struct drive_config){.preset = DRIVE_WRITETHROUGH,
+					 .on_write_error = DRIVE_ERROR_STOP});
+	__atomic_store_n(&sync_error, EIO, __ATOMIC_SEQ_CST);
+	start(f, &c, DRIVE_WRITE, buf, 0, 512);
+	wait_told(1);
+	assert_true(trouble(f).is_lost);
+	retry(f);
+	assert_int_equal(finish(&c), -EIO);
+	assert_int_equal(run(f, DRIVE_WRITE, buf, 0, 512), -EIO);
+	assert_int_equal(told, 1);
 }
 
 /* A write that must be stable is written again with its flush. */
@@ -583,6 +666,41 @@ static void what_fails_during_a_reset_is_not_kept(void **state)
 	loop_call(f->loop, do_give_up, f->drive);
 	assert_int_equal(finish(&c), -ECANCELED);
 	assert_int_equal(told, 0);
+}
+
+static struct call step;
+
+static void submit_step(struct call *c)
+{
+	drive_submit(c->drive, &step.req);
+}
+
+/* Nor goes a device on with what it had begun for its guest. */
+static void no_step_is_begun_during_a_reset(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[512] = {0x43};
+	struct call c = {.res = 1, .then = submit_step};
+
+	open_stop(f);
+	script(f, "write delay 50ms");
+	step = (struct call){.res = 1, .iov = {buf, 512}};
+	step.done_fd = eventfd(0, EFD_CLOEXEC);
+	step.req = (struct drive_req){
+		.op = DRIVE_WRITE,
+		.off = 512,
+		.len = 512,
+		.iov = &step.iov,
+		.nr_iov = 1,
+		.done = call_done,
+		.opaque = &step,
+	};
+	start(f, &c, DRIVE_WRITE, buf, 0, 512);
+	loop_call(f->loop, do_give_up, f->drive);
+	assert_int_equal(finish(&c), 0);
+	assert_int_equal(finish(&step), -ECANCELED);
+	assert_int_equal(read_byte(f, 0), 0x43);
+	assert_int_equal(read_byte(f, 512), 0);
 }
 
 static void a_drive_closes_with_kept_requests(void **state)
@@ -745,11 +863,15 @@ int main(void)
 		T(new_requests_come_after_the_kept),
 		T(tables_without_room_are_flushed_later),
 		T(a_sync_that_failed_is_not_done_again),
+		T(a_flush_without_room_during_a_reset_is_no_loss),
+		T(a_write_without_room_waits_after_a_failed_sync),
+		T(a_write_through_tells_of_the_loss),
 		T(a_write_through_is_done_again_whole),
 		T(the_drives_own_flush_waits_too),
 		T(a_drain_does_not_wait_for_the_kept),
 		T(a_reset_ends_them_unheard),
 		T(what_fails_during_a_reset_is_not_kept),
+		T(no_step_is_begun_during_a_reset),
 		T(a_drive_closes_with_kept_requests),
 		T(a_power_cut_ends_them),
 		T(a_promise_made_at_the_second_try_is_kept),
