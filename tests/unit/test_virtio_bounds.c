@@ -10,16 +10,22 @@
 #define PIECES	     126u
 #define BIG_RING     128u
 
+#define LONG_DATA   (2u << 20)
+#define LONG_PIECE  (8u << 20)
+#define LONG_PIECES 8u
+#define LONG_SHIFT  (64u << 10)
+
 #define F_SIZE_MAX (1u << 1)
 #define F_ZEROES   (1u << 14)
 #define F_INDIRECT (1u << 28)
 
 /* A chain in an indirect table: nr pieces of len bytes, all the same memory. */
-static uint8_t big_read(struct guest *g, unsigned nr, uint32_t len)
+static uint8_t big_read(struct guest *g, uint64_t sector, unsigned nr,
+			uint32_t len)
 {
 	struct desc d;
 
-	put_header(g, 0, T_IN, 0);
+	put_header(g, 0, T_IN, sector);
 	for (unsigned i = 0; i < nr + 2; i++) {
 		d = (struct desc){DATA, len, 3, (uint16_t)(i + 1)};
 		if (!i)
@@ -42,7 +48,7 @@ static void make_large(struct guest *g, struct fake_pc *pc)
 	make(g, pc, DRIVE_WRITEBACK, false);
 }
 
-static void a_request_is_bounded(void **state)
+static void limits_are_told_and_not_forced(void **state)
 {
 	struct guest g;
 
@@ -51,10 +57,75 @@ static void a_request_is_bounded(void **state)
 	assert_int_equal(pc_in(g.pc, CONFIG + 8, 4), SIZE_MAX_LEN);
 	assert_int_equal(pc_in(g.pc, CONFIG + 12, 4), PIECES);
 	/* A driver that does not keep to it, but means little. */
-	assert_int_equal(big_read(&g, 1, 2 * SIZE_MAX_LEN), 0);
-	assert_int_equal(big_read(&g, PIECES, SIZE_MAX_LEN), 0);
-	assert_int_equal(big_read(&g, PIECES, SIZE_MAX_LEN + 512), 1);
+	assert_int_equal(big_read(&g, 0, 1, 2 * SIZE_MAX_LEN), 0);
+	assert_int_equal(big_read(&g, 0, PIECES, SIZE_MAX_LEN), 0);
+	assert_int_equal(big_read(&g, 0, PIECES, SIZE_MAX_LEN + 512), 0);
+	/* Found out before anything is moved: the disk ends, half a sector. */
+	assert_int_equal(big_read(&g, 4096, PIECES, 2 * SIZE_MAX_LEN), 1);
+	assert_int_equal(big_read(&g, 0, PIECES, SIZE_MAX_LEN + 4), 1);
 	assert_int_equal(request(&g, T_IN, 0, 512), 0);
+}
+
+/* The whole disk in one request, as firmware does it that knows no limits: each
+ * piece a bit behind the one before. */
+static uint32_t long_request(struct guest *g, uint32_t type)
+{
+	uint16_t flags = type == T_IN ? 3 : 1;
+
+	put_header(g, 0, type, 0);
+	put_desc(g, 0, HEADERS, 16, 1, 1);
+	for (uint16_t i = 1; i <= LONG_PIECES; i++)
+		put_desc(g, i, LONG_DATA + LONG_SHIFT * (i - 1), LONG_PIECE,
+			 flags, i + 1);
+	put_desc(g, LONG_PIECES + 1, STATUS, 1, 2, 0);
+	offer(g, 0);
+	kick(g);
+	return wait_used(g);
+}
+
+/* What is at byte off of the guest's memory at first. */
+static uint32_t pattern(uint32_t off)
+{
+	return off * 2654435761u;
+}
+
+static void check_disk(struct fake_pc *pc)
+{
+	uint32_t *got = malloc(LONG_PIECE);
+	int fd = open(pc->disk_path, O_RDONLY);
+
+	assert_true(got && fd >= 0);
+	for (uint32_t i = 0; i < LONG_PIECES; i++) {
+		assert_int_equal(
+			pread(fd, got, LONG_PIECE, (off_t)i * LONG_PIECE),
+			LONG_PIECE);
+		for (uint32_t at = 0; at < LONG_PIECE; at += 4)
+			if (got[at / 4] != pattern(i * LONG_SHIFT + at))
+				fail_msg("piece %u, byte %u", i, at);
+	}
+	close(fd);
+	free(got);
+}
+
+static void a_long_request_is_done_in_steps(void **state)
+{
+	uint32_t last = LONG_SHIFT * (LONG_PIECES - 1), *ram;
+	struct guest g;
+
+	make_large(&g, *state);
+	start(&g, F_FLUSH);
+	ram = (uint32_t *)(void *)pc_ram(g.pc, LONG_DATA);
+	for (uint32_t at = 0; at < last + LONG_PIECE; at += 4)
+		ram[at / 4] = pattern(at);
+	assert_int_equal(long_request(&g, T_OUT), 1);
+	assert_int_equal(*pc_ram(g.pc, STATUS), 0);
+	check_disk(g.pc);
+	memset(ram, 0, last + LONG_PIECE);
+	assert_int_equal(long_request(&g, T_IN), LONG_PIECES * LONG_PIECE + 1);
+	assert_int_equal(*pc_ram(g.pc, STATUS), 0);
+	for (uint32_t at = 0; at < LONG_PIECE; at += 4)
+		if (ram[(last + at) / 4] != pattern(last + at))
+			fail_msg("byte %u of the last piece", at);
 }
 
 static void zeroes_are_bounded(void **state)
@@ -123,7 +194,8 @@ static void a_flood_ends_the_turn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(a_request_is_bounded),
+		T(limits_are_told_and_not_forced),
+		T(a_long_request_is_done_in_steps),
 		T(zeroes_are_bounded),
 		T(a_flood_ends_the_turn),
 	};

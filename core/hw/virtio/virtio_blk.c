@@ -24,10 +24,10 @@
 /* Header, status, and pieces that the guest's memory map cuts. */
 #define SLOT_IOV (SEG_MAX + 2 + 8)
 
-/* Bytes of a segment, and of a request with as many as may be: who stops the
- * machine waits for that. */
+/* Bytes of a segment, and of a request with as many as may be.  Drivers that
+ * know no such limit (firmware) get more done in steps of that. */
 #define SIZE_MAX_LEN (256u << 10)
-#define TRANSFER_MAX (SEG_MAX * SIZE_MAX_LEN)
+#define STEP_MAX     (SEG_MAX * SIZE_MAX_LEN)
 
 #define SECTOR	    512u
 #define DISCARD_MAX (1u << 31) /* bytes of one range */
@@ -87,9 +87,12 @@ struct slot {
 	struct vq_chain chain;
 	unsigned epoch;
 	bool busy;
-	struct iovec *data; /* within iov, after the header */
+	/* Within iov, after the header: what no step has moved yet. */
+	struct iovec *data;
 	int nr_data;
-	uint8_t *status; /* host address of the status byte */
+	uint64_t left;	   /* bytes behind this step's */
+	struct iovec rest; /* of the piece that this step cuts */
+	uint8_t *status;   /* host address of the status byte */
 	/* Of a discard or write zeroes: one at a time is with the drive. */
 	struct range ranges[MAX_RANGES];
 	unsigned nr_ranges, next_range;
@@ -197,7 +200,58 @@ static void set_range(struct slot *s)
 	s->req.flush_follows = s->next_range < s->nr_ranges;
 }
 
+/* ---- steps of a transfer ---- */
+
+/* The request for the first bytes of what is left.  As for ranges, only the
+ * last is made stable. */
+static void set_step(struct slot *s)
+{
+	struct iovec *last;
+	uint64_t len = 0;
+	int nr = 0;
+
+	while (nr < s->nr_data && len < STEP_MAX)
+		len += s->data[nr++].iov_len;
+	s->rest.iov_len = 0;
+	if (len > STEP_MAX) {
+		last = &s->data[nr - 1];
+		s->rest.iov_len = len - STEP_MAX;
+		last->iov_len -= s->rest.iov_len;
+		s->rest.iov_base = (uint8_t *)last->iov_base + last->iov_len;
+		len = STEP_MAX;
+	}
+	s->left -= len;
+	s->req.len = len;
+	s->req.iov = s->data;
+	s->req.nr_iov = nr;
+	s->req.flush_follows = s->left != 0;
+}
+
+static void next_step(struct slot *s)
+{
+	int done = s->req.nr_iov;
+
+	if (s->rest.iov_len)
+		s->data[--done] = s->rest;
+	s->data += done;
+	s->nr_data -= done;
+	s->req.off += s->req.len;
+	set_step(s);
+}
+
 /* ---- completion ---- */
+
+/* Goes on with a request that has more to do; false: that was all. */
+static bool set_next(struct slot *s)
+{
+	if (s->next_range < s->nr_ranges)
+		set_range(s);
+	else if (s->left)
+		next_step(s);
+	else
+		return false;
+	return true;
+}
 
 /* Locked: the driver gets its answer. */
 static void answer(struct virtio_blk *b, struct slot *s,
@@ -222,16 +276,15 @@ static void blk_done(struct drive_req *req, int res)
 	bool is_awaited;
 
 	if (!res && req->op == DRIVE_READ)
-		stored = req->len;
+		stored = s->chain.in_len;
 	/* A read that failed may have brought a part. */
 	if (req->op == DRIVE_READ)
-		dma_mark_iov(b->v.pci.dev.m->mem, s->data, s->nr_data,
+		dma_mark_iov(b->v.pci.dev.m->mem, req->iov, req->nr_iov,
 			     req->len);
 	pthread_mutex_lock(&b->v.pci.dev.lock);
 	is_awaited = s->epoch == b->v.epoch && res != -ECANCELED;
-	if (is_awaited && !res && s->next_range < s->nr_ranges) {
+	if (is_awaited && !res && set_next(s)) {
 		pthread_mutex_unlock(&b->v.pci.dev.lock);
-		set_range(s);
 		drive_submit(b->drive, req);
 		return;
 	}
@@ -276,9 +329,13 @@ static void data_in(struct slot *s)
 	iov_drop_back(s->data, &s->nr_data, 1);
 }
 
-/* READ and WRITE; the drive checks the range, except what would wrap here. */
+/* READ and WRITE; the drive checks the range, except what would wrap here and
+ * what would be found out in the middle. */
 static int prepare_transfer(struct slot *s, enum drive_op op, uint64_t sector)
 {
+	uint64_t len = op == DRIVE_READ ? s->chain.in_len : s->chain.out_len;
+	uint64_t end = drive_len(s->blk->drive);
+
 	if (sector > UINT64_MAX / SECTOR)
 		return S_IOERR;
 	if (op == DRIVE_READ)
@@ -286,11 +343,14 @@ static int prepare_transfer(struct slot *s, enum drive_op op, uint64_t sector)
 	else
 		data_out(s);
 	s->req.off = sector * SECTOR;
-	s->req.len = op == DRIVE_READ ? s->chain.in_len : s->chain.out_len;
-	s->req.iov = s->data;
-	s->req.nr_iov = s->nr_data;
 	s->req.op = op;
-	return s->req.len > TRANSFER_MAX ? S_IOERR : S_OK;
+	/* The used length has 32 bits. */
+	if (len > STEP_MAX && (len > INT32_MAX || len % SECTOR || len > end ||
+			       s->req.off > end - len))
+		return S_IOERR;
+	s->left = len;
+	set_step(s);
+	return S_OK;
 }
 
 /* DISCARD and WRITE ZEROES: 5.2.6.1. */
@@ -348,6 +408,7 @@ static bool prepare(struct virtio_blk *b, struct slot *s)
 	}
 	s->req.fua = s->req.flush_follows = s->req.may_unmap = false;
 	s->nr_ranges = s->next_range = 0;
+	s->left = 0;
 	s->req.iov = NULL;
 	s->req.nr_iov = 0;
 	s->req.off = s->req.len = 0;
