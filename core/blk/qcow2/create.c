@@ -41,7 +41,7 @@ static int plan(const struct qcow2_header *h, struct layout *out,
 		return error_set(e, -EFBIG,
 				 "The image size is too large for file format "
 				 "'qcow2' (try using a larger cluster size)");
-	l.l1 = div_up(nr_l1 ? nr_l1 * 8 : 1, l.cluster_len);
+	l.l1 = div_up(nr_l1 * 8, l.cluster_len);
 	do {
 		before = l.table + l.blocks;
 		l.total = 1 + l.table + l.blocks + l.l1;
@@ -84,7 +84,8 @@ static int write_image(struct blk *file, struct qcow2_header *h,
 
 	h->rt_off = l->cluster_len;
 	h->rt_clusters = l->table;
-	h->l1_off = (1 + l->table + l->blocks) * l->cluster_len;
+	if (l->l1)
+		h->l1_off = (1 + l->table + l->blocks) * l->cluster_len;
 	h->nr_l1 = (h->disk_len >> shift) +
 		   !!(h->disk_len & ((1ull << shift) - 1));
 	ret = write_tables(file, h, l);

@@ -233,11 +233,13 @@ int qcow2_write_header(struct qcow2 *s, const struct qcow2_header *h,
 int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 		     const struct qcow2_header *with, struct error *e)
 {
-	uint64_t old_off = s->h.l1_off, old_nr = s->h.nr_l1, off;
+	uint64_t old_off = s->h.l1_off, old_nr = s->h.nr_l1, off = 0;
 	struct qcow2_header h = *with;
 	uint8_t *dirty = calloc(nr * 8 / 512 + 1, 1);
-	int ret = dirty ? qcow2_alloc_meta(s, nr ? nr * 8 : 8, &off) : -ENOMEM;
+	int ret = dirty ? 0 : -ENOMEM;
 
+	if (!ret && nr)
+		ret = qcow2_alloc_meta(s, nr * 8, &off);
 	if (!ret)
 		ret = qcow2_write_table(s, off, l1, nr);
 	if (ret) {
@@ -264,7 +266,8 @@ int qcow2_replace_l1(struct qcow2 *s, uint64_t *l1, uint64_t nr,
 	s->b->len = h.disk_len;
 	qcow2_forget_meta(s, old_off, old_nr * 8);
 	/* The switch is done: without memory for this it only leaks. */
-	qcow2_free_later(s, old_off, old_nr ? old_nr * 8 : 8);
+	if (old_nr)
+		qcow2_free_later(s, old_off, old_nr * 8);
 	return 0;
 }
 
