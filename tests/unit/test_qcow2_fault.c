@@ -29,7 +29,8 @@ static const char *const shapes[] = {
 	"cluster_size=4096,lazy_refcounts=on",
 	"cluster_size=1024,refcount_bits=8",
 };
-#define NR_SHAPES (sizeof(shapes) / sizeof(shapes[0]))
+#define NR_SHAPES  (sizeof(shapes) / sizeof(shapes[0]))
+#define FEW_COUNTS 2 /* a refcount block has 64 entries */
 
 struct run {
 	struct blk_bench bench;
@@ -37,6 +38,7 @@ struct run {
 	struct model *m;
 	struct blk *disk, *fault, *b;
 	unsigned seed, random, running, lane;
+	uint32_t length; /* sectors */
 	uint64_t errors, requests;
 	bool failed;
 };
@@ -275,6 +277,17 @@ static void check_sound(struct run *r)
 		      out.check_errors);
 }
 
+/* What an operation left behind shows at once, not only at the end. */
+static void check_between(struct run *r, const char *script)
+{
+	struct error e = {0};
+
+	CHECK_EQ(blk_fault_set(r->fault, "", "script", &e), 0);
+	if (!blk_flush(r->b) && !qcow2_of(r->b)->lost)
+		check_sound(r);
+	CHECK_EQ(blk_fault_set(r->fault, script, "script", &e), 0);
+}
+
 static int seed_run(void *arg)
 {
 	struct run *r = arg;
@@ -301,8 +314,11 @@ static int seed_run(void *arg)
 	CHECK_EQ(blk_fault_set(r->fault, script, "script", &e), 0);
 	for (unsigned round = 0; round < 3 && !r->failed; round++) {
 		all_lanes(r);
-		for (unsigned i = 0; i < 6 && !r->failed; i++)
+		for (unsigned i = 0; i < 6 && !r->failed; i++) {
 			alone(r);
+			if (r->seed % 4 == 3)
+				check_between(r, script);
+		}
 	}
 	/* The disk is well again, but an image may have said that it can't go on
 	 * before it is opened again. */
@@ -323,6 +339,35 @@ static int seed_run(void *arg)
 		blk_unref(r->b);
 	}
 	blk_unref(r->fault);
+	blk_unref(r->disk);
+	model_fini(r->m);
+	return 0;
+}
+
+/* A snapshot of an image of any length: each of the clusters that it takes is
+ * in turn the first that a new refcount block counts. */
+static int length_run(void *arg)
+{
+	struct run *r = arg;
+	struct error e = {0};
+
+	r->m = calloc(1, sizeof(*r->m));
+	r->m->next_tag = 2;
+	for (uint32_t i = 0; i < SECTORS; i++)
+		history_add(&r->m->sectors[i], TAG_ZERO, 0)->done = 0;
+	load_image(r);
+	r->b = open_image(r, blk_ref(r->disk));
+	CHECK(r->b);
+	write_some(r, 0, r->length, 0);
+	CHECK_EQ(blk_qcow2_format.snapshot(r->b, BLK_SNAPSHOT_CREATE, "s", &e),
+		 0);
+	check_sound(r);
+	write_some(r, 0, r->length, 0);
+	CHECK_EQ(blk_qcow2_format.snapshot(r->b, BLK_SNAPSHOT_DELETE, "s", &e),
+		 0);
+	check_sound(r);
+	read_some(r, 0, SECTORS);
+	CHECK_EQ(blk_unref(r->b), 0);
 	blk_unref(r->disk);
 	model_fini(r->m);
 	return 0;
@@ -357,9 +402,27 @@ static void faults(void **state)
 	assert_true(r.errors > nr);
 }
 
+static void snapshots_at_any_length(void **state)
+{
+	struct run r = {.path = "/tmp/test_qcow2_fault.XXXXXX",
+			.seed = FEW_COUNTS};
+	int fd = mkstemp(r.path);
+
+	(void)state;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(blk_bench_start(&r.bench), 0);
+	for (r.length = 1; r.length < 200 && !r.failed; r.length++)
+		assert_int_equal(blk_run(r.bench.ctx, length_run, &r), 0);
+	blk_bench_stop(&r.bench);
+	unlink(r.path);
+	assert_false(r.failed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(snapshots_at_any_length),
 		cmocka_unit_test(faults),
 	};
 

@@ -161,10 +161,11 @@ static int prepare(struct qcow2 *s)
 {
 	struct qcow2_shadow *h = s->shadow;
 	uint64_t rt_off = 0;
-	int ret = allocate_blocks(s);
+	int ret = qcow2_alloc_meta(s, table_len(s), &rt_off);
 
+	/* Last, because any allocation may make a block that needs a copy. */
 	if (!ret)
-		ret = qcow2_alloc_meta(s, table_len(s), &rt_off);
+		ret = allocate_blocks(s);
 	if (!ret)
 		ret = qcow2_settle(s);
 	if (!ret) {
