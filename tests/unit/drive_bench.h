@@ -172,8 +172,8 @@ static inline void do_submit(void *arg)
 	c->in_submit = false;
 }
 
-static inline void start(struct fixture *f, struct call *c, enum drive_op op,
-			 void *buf, uint64_t off, uint64_t len)
+static inline void prepare(struct fixture *f, struct call *c, enum drive_op op,
+			   void *buf, uint64_t off, uint64_t len)
 {
 	c->iov = (struct iovec){.iov_base = buf, .iov_len = len};
 	c->req.op = op;
@@ -185,6 +185,12 @@ static inline void start(struct fixture *f, struct call *c, enum drive_op op,
 	c->req.opaque = c;
 	c->drive = f->drive;
 	c->done_fd = eventfd(0, EFD_CLOEXEC);
+}
+
+static inline void start(struct fixture *f, struct call *c, enum drive_op op,
+			 void *buf, uint64_t off, uint64_t len)
+{
+	prepare(f, c, op, buf, off, len);
 	loop_call(f->loop, do_submit, c);
 }
 
