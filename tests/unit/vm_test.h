@@ -169,8 +169,13 @@ static inline void vm_test_wait_log(struct vm *vm, uint64_t since,
 {
 	uint64_t end = loop_now_ns() + VM_WAIT_NS;
 
-	while (!vm_test_log_has(vm, since, what)) {
-		if (loop_now_ns() > end || vm_test_state(vm) == VM_CRASHED)
+	for (;;) {
+		/* First: what it said last comes before its crash. */
+		bool crashed = vm_test_state(vm) == VM_CRASHED;
+
+		if (vm_test_log_has(vm, since, what))
+			return;
+		if (loop_now_ns() > end || crashed)
 			VM_TEST_FAIL(vm, "waited in vain for '%s' in the log",
 				     what);
 		usleep(20000);
@@ -204,11 +209,13 @@ static inline const char *vm_test_wait_serial_from(struct vm *vm,
 	const char *at;
 
 	for (;;) {
+		bool crashed = vm_test_state(vm) == VM_CRASHED;
+
 		vm_test_serial_read(vm, s);
 		at = strstr(s->text + from, what);
 		if (at)
 			return at;
-		if (loop_now_ns() > end || vm_test_state(vm) == VM_CRASHED)
+		if (loop_now_ns() > end || crashed)
 			VM_TEST_FAIL(vm, "waited in vain for '%s' on serial",
 				     what);
 		usleep(5000);
